@@ -1,0 +1,1 @@
+"""The REST API: one file a noun. `app.py` puts it together."""

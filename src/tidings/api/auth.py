@@ -1,0 +1,29 @@
+"""Who calls: `X-API-Key` → project and scopes. Each route says which scope it needs."""
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from tidings.errors import Forbidden, Unauthenticated
+from tidings.projects import KeyRing, Scope
+
+OPEN = {"open": True}  # as a route's `opt`: no key needed
+SEND = {"scope": Scope.SEND}
+READ = {"scope": Scope.READ}
+ADMIN = {"scope": Scope.ADMIN}
+
+
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let the call through, with the principal as `request.user`, or raise 401 or 403."""
+    scope: Scope | None = handler.opt.get("scope")
+    if scope is None:
+        return  # the API's own documents, and routes marked OPEN; a test lists them
+    key = connection.headers.get("x-api-key")
+    if not key:
+        raise Unauthenticated(code="key_missing")
+    keys: KeyRing = connection.app.state["services"].keys
+    principal = keys.cached(key) or await keys.identify(key)
+    if not principal.may(scope):
+        raise Forbidden(f"This call needs the scope {scope}; the key has {', '.join(sorted(principal.scopes))}.")
+    connection.scope["user"] = principal

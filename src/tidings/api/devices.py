@@ -1,0 +1,73 @@
+"""Routes of devices."""
+
+from typing import Any
+
+from litestar import Response, delete, get, post
+
+from tidings import devices, users
+from tidings.api.auth import ADMIN, READ
+from tidings.api.bodies import decode, raw_body, takes
+from tidings.api.idempotency import IdempotencyKey, once
+from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
+from tidings.api.problems import problems
+from tidings.api.services import Call, services
+from tidings.api.users import known
+from tidings.db import Connection, Pool
+from tidings.devices import Device, NewDevice
+from tidings.errors import NotFound
+
+TAGS = ["Devices"]
+
+
+@post(
+    "/api/users/{user_id:int}/devices",
+    status_code=201,
+    opt=ADMIN,
+    tags=TAGS,
+    summary="Register a device",
+    operation_class=takes(NewDevice),
+    responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+)
+async def register_device(request: Call, user_id: int, idempotency_key: IdempotencyKey = None) -> Response[Device]:
+    """A token that another user of the project had moves to this one; one that this user had is refreshed."""
+    body = await raw_body(request, services(request).settings.max_body_bytes)
+    new = decode(body, NewDevice)
+
+    async def do(db: Pool | Connection) -> tuple[int, Device]:
+        return 201, await devices.register(db, request.user.project_id, known(user_id), new)
+
+    return await once(request, body, do)
+
+
+@get(
+    "/api/users/{user_id:int}/devices",
+    opt=READ,
+    tags=TAGS,
+    summary="List a user's devices",
+    responses=problems(400, 401, 403, 404, 503),
+)
+async def list_devices(
+    request: Call, user_id: int, limit: Limit = 100, cursor: Cursor = None
+) -> Response[list[Device]]:
+    """Oldest first; `disabled_at` is set when the vendor said that the token is dead."""
+    api = services(request)
+    await users.must_exist(api.db, request.user.project_id, known(user_id))
+    page = await devices.list_devices(api.db, request.user.project_id, user_id, read_cursor(cursor, 0), limit)
+    return Response(page, headers=next_link(request, last_of(page, limit)))
+
+
+@delete(
+    "/api/users/{user_id:int}/devices/{device_id:int}",
+    opt=ADMIN,
+    tags=TAGS,
+    summary="Unregister a device",
+    responses=problems(401, 403, 404, 503),
+)
+async def unregister_device(request: Call, user_id: int, device_id: int) -> None:
+    """Nothing is sent to it any more."""
+    if not 1 <= device_id <= MOST_ID:
+        raise NotFound(code="device_not_found")
+    await devices.unregister(services(request).db, request.user.project_id, known(user_id), device_id)
+
+
+ROUTES: list[Any] = [register_device, list_devices, unregister_device]

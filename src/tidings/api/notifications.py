@@ -1,0 +1,287 @@
+"""Routes of notifications."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, get, post
+from msgspec import Meta, Struct
+
+from tidings import deliveries, idempotency, notifications, users
+from tidings.api.auth import READ, SEND
+from tidings.api.bodies import BATCH_FACTOR, check_depth, decode, raw_body, takes
+from tidings.api.idempotency import IdempotencyKey, key_of, once
+from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
+from tidings.api.problems import invalid, problems
+from tidings.api.services import Call, Services, services
+from tidings.api.users import known
+from tidings.clock import now
+from tidings.db import Connection, Pool
+from tidings.deliveries import Delivery
+from tidings.errors import CODES, FieldError, Invalid, NotFound, Problem
+from tidings.notifications import Accepted, Entry, NewNotification, NewScheduledNotification, Notification
+from tidings.providers.fcm_message import check_data
+
+TAGS = ["Notifications"]
+MOST_BATCH = 1000
+PAST_GRACE = timedelta(minutes=1)  # clocks differ; a time so little past is now
+
+
+def checked(new: NewNotification, prefix: str = "") -> NewNotification:
+    """What the types can't say: depth of `data`, and keys that vendors refuse."""
+    if new.data:
+        check_depth(new.data, f"{prefix}/data")
+        found = check_data(new.data)
+        if found:
+            errors = [FieldError(f"{prefix}/data{pointer}", "invalid_field", said) for pointer, said in found]
+            raise Invalid(f"{errors[0].pointer}: {errors[0].detail}", code="invalid_field", errors=errors)
+    return new
+
+
+def due_time(wanted: datetime | None, at: datetime, prefix: str = "") -> datetime | None:
+    """When to send; None: now. Raises `Invalid` (time_past) for a time more than a minute ago."""
+    if wanted is None:
+        return None
+    if wanted < at - PAST_GRACE:
+        raise invalid(FieldError(f"{prefix}/scheduled_time", "time_past", CODES["time_past"]))
+    return wanted if wanted > at else None
+
+
+def entry_of(
+    api: Services,
+    project_id: int,
+    new: NewNotification,
+    scheduled_time: datetime | None = None,
+    key: str | None = None,
+    digest: bytes | None = None,
+) -> Entry:
+    """A checked notification on its way in."""
+    ttl_s = api.settings.default_ttl_s if new.ttl_s is None else new.ttl_s
+    return Entry(project_id, new, ttl_s, scheduled_time, key, digest)
+
+
+def accepted_body(entry: Entry, accepted: Accepted) -> Notification:
+    """What was accepted, as the caller gave it."""
+    new = entry.new
+    return Notification(
+        id=accepted.id,
+        user_id=new.user_id,
+        title=new.title,
+        body=new.body,
+        data=new.data,
+        status="pending" if accepted.scheduled_time is None else "scheduled",
+        created_at=accepted.created_at,
+        scheduled_time=accepted.scheduled_time,
+        lane=entry.lane,
+        ttl_s=entry.ttl_s,
+        collapse_key=new.collapse_key,
+    )
+
+
+async def accept_one(request: Call, kind: type[NewNotification]) -> Response[Notification]:
+    """Both single routes: decode, store with whatever else comes in, answer."""
+    api = services(request)
+    body = await raw_body(request, api.settings.max_body_bytes)
+    new = checked(decode(body, kind))
+    wanted = new.scheduled_time if isinstance(new, NewScheduledNotification) else None
+    scheduled_time = due_time(wanted, now()) if wanted else None
+    key = key_of(request)
+    digest = idempotency.digest(request.method, request.url.path, body) if key else None
+    entry = entry_of(api, request.user.project_id, new, scheduled_time, key, digest)
+    accepted = await api.intake.accept(entry)
+    headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
+    return Response(accepted_body(entry, accepted), status_code=202, headers=headers)
+
+
+PROBLEMS = problems(400, 401, 403, 404, 413, 415, 422, 503)
+
+
+@post(
+    "/api/notifications",
+    status_code=202,
+    opt=SEND,
+    tags=TAGS,
+    summary="Send a notification",
+    operation_class=takes(NewNotification),
+    responses=PROBLEMS,
+)
+async def send_notification(request: Call, idempotency_key: IdempotencyKey = None) -> Response[Notification]:
+    """To all devices and open sockets of one user, now. 202: it is stored, and will reach a final status."""
+    return await accept_one(request, NewNotification)
+
+
+@post(
+    "/api/notifications/schedule",
+    status_code=202,
+    opt=SEND,
+    tags=TAGS,
+    summary="Schedule a notification",
+    operation_class=takes(NewScheduledNotification),
+    responses=PROBLEMS,
+)
+async def schedule_notification(request: Call, idempotency_key: IdempotencyKey = None) -> Response[Notification]:
+    """Like sending, at a time. A time less than a minute past is now."""
+    return await accept_one(request, NewScheduledNotification)
+
+
+class BatchNotification(NewNotification, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of a batch; with a time it is scheduled."""
+
+    scheduled_time: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class NewBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Up to 1,000 notifications. Each is judged alone."""
+
+    notifications: Annotated[list[BatchNotification], Meta(min_length=1, max_length=MOST_BATCH)]
+
+
+class RawBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch whose items are decoded one by one."""
+
+    notifications: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MOST_BATCH)]
+
+
+class BatchError(Struct, frozen=True):
+    """Why one item was refused. `index`: its place in the batch, from 0."""
+
+    index: int
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldError] = []
+
+
+class BatchResult(Struct, frozen=True):
+    """`ids[i]` is the notification made from item i, null where `errors` names i."""
+
+    accepted: int
+    ids: list[int | None]
+    errors: list[BatchError]
+
+
+@post(
+    "/api/notifications/batch",
+    status_code=202,
+    opt=SEND,
+    tags=TAGS,
+    summary="Send up to 1,000 notifications",
+    operation_class=takes(NewBatch),
+    responses=problems(400, 401, 403, 413, 415, 422, 503),
+)
+async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> Response[BatchResult]:
+    """All good items are stored in one commit; a bad one is named by its index and refuses nothing else."""
+    api = services(request)
+    body = await raw_body(request, api.settings.max_body_bytes * BATCH_FACTOR)
+    keyed = key_of(request) is not None
+    entries, refused = read_batch(api, request.user.project_id, body)
+
+    async def do(db: Pool | Connection) -> tuple[int, BatchResult]:
+        connection = db if keyed else None
+        results = await api.intake.accept_batch(list(entries.values()), connection) if entries else []  # type: ignore[arg-type]
+        return 202, batch_result(list(entries), results, refused)
+
+    return await once(request, body, do)
+
+
+def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, Entry], dict[int, Problem]]:
+    """Good items as entries and bad ones as problems, by index."""
+    at, entries, refused = now(), {}, {}
+    try:
+        items: Sequence[Any] = decode(body, NewBatch).notifications  # all at once, as nearly always
+    except Invalid:
+        items = decode(body, RawBatch).notifications
+    for index, item in enumerate(items):
+        prefix = f"/notifications/{index}"
+        try:
+            new = decode(item, BatchNotification, prefix) if isinstance(item, msgspec.Raw) else item
+            checked(new, prefix)
+            entries[index] = entry_of(api, project_id, new, due_time(new.scheduled_time, at, prefix))
+        except Problem as problem:
+            refused[index] = problem
+    return entries, refused
+
+
+def batch_result(
+    indexes: Sequence[int], results: Sequence[Accepted | Problem], refused: dict[int, Problem]
+) -> BatchResult:
+    """The answer to a batch, item by item."""
+    ids: list[int | None] = [None] * (len(indexes) + len(refused))
+    for index, result in zip(indexes, results, strict=True):
+        if isinstance(result, Problem):
+            refused[index] = result
+        else:
+            ids[index] = result.id
+    errors = [BatchError(i, p.status, p.code, p.detail, list(p.errors)) for i, p in sorted(refused.items())]
+    return BatchResult(len(ids) - len(errors), ids, errors)
+
+
+class NotificationDetail(Notification, frozen=True, omit_defaults=True, kw_only=True):
+    """A notification with what became of it: every delivery, every attempt, every suppression with its reason."""
+
+    deliveries: list[Delivery] = msgspec.field(default_factory=list)
+
+
+def known_notification(notification_id: int) -> int:
+    """An id that may exist."""
+    if not 1 <= notification_id <= MOST_ID:
+        raise NotFound(code="notification_not_found")
+    return notification_id
+
+
+@get(
+    "/api/notifications/{notification_id:int}",
+    opt=READ,
+    tags=TAGS,
+    summary="Get a notification with its deliveries",
+    responses=problems(401, 403, 404, 503),
+)
+async def get_notification(request: Call, notification_id: int) -> NotificationDetail:
+    """What became of it, per channel and device."""
+    db = services(request).db
+    row = await notifications.get_row(db, request.user.project_id, known_notification(notification_id))
+    made = await deliveries.of_notification(db, notification_id, row["suppressions"] or ())
+    fields = msgspec.structs.asdict(notifications.shown(row))
+    return NotificationDetail(**fields, deliveries=made)
+
+
+@post(
+    "/api/notifications/{notification_id:int}/cancel",
+    status_code=200,
+    opt=SEND,
+    tags=TAGS,
+    summary="Cancel a scheduled notification",
+    responses=problems(401, 403, 404, 409, 503),
+)
+async def cancel_notification(request: Call, notification_id: int) -> Notification:
+    """Twice is safe. 409 when it is on its way already."""
+    db = services(request).db
+    return await notifications.cancel(db, request.user.project_id, known_notification(notification_id))
+
+
+@get(
+    "/api/notifications/user/{user_id:int}",
+    opt=READ,
+    tags=TAGS,
+    summary="List a user's notifications",
+    responses=problems(400, 401, 403, 404, 503),
+)
+async def list_notifications(
+    request: Call, user_id: int, limit: Limit = 50, cursor: Cursor = None
+) -> Response[list[Notification]]:
+    """Newest first. The next page is in the `Link` header."""
+    api, project_id = services(request), request.user.project_id
+    await users.must_exist(api.db, project_id, known(user_id))
+    page = await notifications.of_user(api.db, project_id, user_id, read_cursor(cursor, MOST_ID), limit)
+    return Response(page, headers=next_link(request, last_of(page, limit)))
+
+
+ROUTES: list[Any] = [
+    send_notification,
+    schedule_notification,
+    send_batch,
+    get_notification,
+    cancel_notification,
+    list_notifications,
+]

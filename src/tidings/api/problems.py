@@ -1,0 +1,142 @@
+"""Answers that say what was wrong: RFC 9457 `application/problem+json`, with a stable code and a request id."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
+
+from tidings import errors
+from tidings.errors import FieldError, Problem
+
+log = structlog.get_logger("tidings.api")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemBody(Struct, frozen=True):
+    """RFC 9457. `code` is stable; `errors` point (RFC 6901) at what was wrong in the body."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FieldError] = []
+
+
+def problems(*statuses: int) -> dict[int, ResponseSpec]:
+    """The problem answers of a route, for the OpenAPI document."""
+    return {
+        status: ResponseSpec(
+            ProblemBody, generate_examples=False, description=TITLES[status], media_type=MEDIA_TYPE
+        )
+        for status in sorted(statuses)
+    }
+
+
+CLASSES: Mapping[int, type[Problem]] = {cls.status: cls for cls in Problem.__subclasses__()}
+TITLES = {status: cls.title for status, cls in CLASSES.items()}
+
+
+def request_id(request: Request[Any, Any, Any]) -> str:
+    """The id that the answer and the log share; the caller's own `X-Request-ID` if it looks like one."""
+    given = request.headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[A-Za-z0-9._\-]{8,64}", given) else secrets.token_hex(8)
+
+
+def answer(request: Request[Any, Any, Any], error: Problem) -> Response[ProblemBody]:
+    """A problem as a response."""
+    ident = request_id(request)
+    body = ProblemBody(
+        type=f"{request.app.state.get('docs_url', '/docs')}#error-{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=ident,
+        errors=list(error.errors),
+    )
+    headers = {"X-Request-ID": ident, **error.headers}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'ApiKey header="X-API-Key"'
+    return Response(body, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def on_problem(request: Request[Any, Any, Any], error: Problem) -> Response[ProblemBody]:
+    """One of ours."""
+    return answer(request, error)
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemBody]:
+    """One of the framework's: unknown path or method, body too large, a bad query parameter."""
+    headers = {k: v for k, v in (error.headers or {}).items() if k.lower() in ("allow", "retry-after")}
+    if isinstance(error, ValidationException):
+        extra = error.extra if isinstance(error.extra, list) else []
+        named = "; ".join(f"{item.get('key', '?')}: {item.get('message', '')}" for item in extra)
+        return answer(request, errors.BadRequest(named or None, code="bad_query"))
+    if error.status_code == 413:
+        return answer(request, errors.TooLarge())
+    cls = CLASSES.get(error.status_code, errors.BadRequest if error.status_code < 500 else errors.InternalError)
+    code = {400: "bad_query"}.get(error.status_code)
+    return answer(request, cls(code=code, headers=headers))
+
+
+def on_database_away(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:
+    """The database can't be reached, is starting, or is too slow."""
+    log.warning("database_away", error=f"{type(error).__name__}: {error}")
+    return answer(request, errors.Unavailable(headers={"Retry-After": "2"}))
+
+
+def on_any(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:
+    """Our fault. The caller gets the id under which the log has the rest."""
+    response = answer(request, errors.InternalError())
+    log.error("internal_error", request_id=response.content.request_id, path=request.url.path, exc_info=error)
+    return response
+
+
+HANDLERS: dict[int | type[Exception], Any] = {
+    Problem: on_problem,
+    HTTPException: on_http_exception,
+    ConnectionError: on_database_away,
+    TimeoutError: on_database_away,
+    asyncpg.InterfaceError: on_database_away,
+    asyncpg.PostgresConnectionError: on_database_away,
+    asyncpg.OperatorInterventionError: on_database_away,
+    asyncpg.InsufficientResourcesError: on_database_away,
+    Exception: on_any,
+}
+
+_PATH = re.compile(r" - at `\$([^`]*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`$")
+_MISSING = re.compile(r"Object missing required field `(.*)`$")
+
+
+def field_error(error: msgspec.ValidationError, prefix: str = "") -> FieldError:
+    """msgspec's message (`Expected … - at `$.a[0]``) with the path as a JSON pointer and a code."""
+    text = str(error)
+    path = _PATH.search(text)
+    said = text[: path.start()] if path else text
+    pointer = prefix + "".join(f"/{name or index}" for name, index in _STEP.findall(path[1] if path else ""))
+    for pattern, code in ((_UNKNOWN, "unknown_field"), (_MISSING, "missing_field")):
+        if named := pattern.match(said):
+            name = named[1].replace("~", "~0").replace("/", "~1")
+            return FieldError(f"{pointer}/{name}", code, said)
+    if "timezone component" in said:
+        return FieldError(pointer, "time_naive", errors.CODES["time_naive"])
+    return FieldError(pointer, "invalid_field", said) if pointer else FieldError("", "invalid_body", said)
+
+
+def invalid(found: FieldError) -> errors.Invalid:
+    """A 422 about one field."""
+    where = f"{found.pointer}: " if found.pointer else ""
+    return errors.Invalid(f"{where}{found.detail}", code=found.code, errors=[found])

@@ -1,0 +1,32 @@
+"""What the routes use. Made by the composition root, carried by the application's state."""
+
+from typing import Any
+
+from litestar import Request
+from msgspec import Struct
+
+from tidings.api.intake import Intake
+from tidings.bus import Bus
+from tidings.db import Pool
+from tidings.projects import KeyRing, Principal
+from tidings.settings import Settings
+
+Call = Request[Principal, Any, Any]
+
+
+class Services(Struct, frozen=True):
+    """`keys` tells who calls; `intake` stores notifications; `confirm` is the coalesced way to `delivered`."""
+
+    settings: Settings
+    db: Pool
+    bus: Bus
+    keys: KeyRing
+    intake: Intake
+    token_key: bytes
+    receipt_key: bytes
+
+
+def services(request: Request[Any, Any, Any]) -> Services:
+    """The services of the application that got this request."""
+    found: Services = request.app.state["services"]
+    return found

@@ -1,0 +1,346 @@
+"""The composition root: settings → everything opened in order → one frozen `App`; closed in reverse order."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from msgspec import Struct
+
+from tidings import embedded, migrate, projects, signing
+from tidings.api.app import create_api
+from tidings.api.intake import Intake
+from tidings.api.receipts import PATH as RECEIPTS_PATH
+from tidings.api.services import Services
+from tidings.arrivals import Arrivals
+from tidings.bus import Bus
+from tidings.bus.memory import MemoryBus
+from tidings.db import Pool, open_pool
+from tidings.emulators import Emulators
+from tidings.emulators import start as start_emulators
+from tidings.errors import SetupError
+from tidings.gateway.hub import GatewayConfig
+from tidings.gateway.server import Gateway, start_gateway
+from tidings.projects import KeyRing
+from tidings.providers.contract import Provider
+from tidings.providers.fcm import FcmAccount, open_fcm
+from tidings.providers.fcm_account import ServiceAccountError, parse_service_account
+from tidings.providers.gateway import GatewayProvider
+from tidings.queue import Queue
+from tidings.queue.memory import MemoryQueue
+from tidings.scheduler import due
+from tidings.settings import Settings
+from tidings.worker.deliver import Delivering
+from tidings.worker.loop import Worker
+from tidings.worker.pace import Gate
+from tidings.worker.plan import PUSH, WEBSOCKET
+from tidings.worker.retry import Policy
+
+log = structlog.get_logger("tidings")
+
+GRACE_S = 10.0  # for what is in flight when the service is told to stop
+BACKLOG = 4096  # connections that wait to be accepted; the usual 100 makes a burst wait for a second
+KEEP_ALIVE_S = 75
+
+
+class Role(StrEnum):
+    """A part of the service. `tidings serve` runs all of them in one process."""
+
+    API = "api"
+    GATEWAY = "gateway"
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+
+
+ALL = frozenset(Role)
+
+
+class App(Struct, frozen=True):
+    """Everything that runs. `api_url` and `gateway_url` are empty when that role does not run here.
+
+    `new_key`: the first API key, when it was made just now. `emulators`: the bundled vendors, when they are in use.
+    """
+
+    settings: Settings
+    db: Pool
+    queue: Queue
+    bus: Bus
+    services: Services
+    api_url: str = ""
+    gateway_url: str = ""
+    emulators: Emulators | None = None
+    new_key: str | None = None
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, roles: frozenset[Role] = ALL, more_routes: Sequence[Any] = ()
+) -> AsyncIterator[App]:
+    """Open everything that the roles need. Raises `SetupError` with what to do when something is not as it must be."""
+    async with AsyncExitStack() as stack:
+        secret = read_secret(settings)
+        db = await open_database(settings, stack)
+        new_key = await first_key(settings, db)
+        queue, bus = MemoryQueue(), MemoryBus()
+        stack.push_async_callback(bus.close)
+        intake = Intake(db, queue, settings.rescue_s)
+        services = Services(
+            settings=settings,
+            db=db,
+            bus=bus,
+            keys=KeyRing(db),
+            intake=intake,
+            token_key=signing.derive(secret, signing.USER_TOKENS),
+            receipt_key=signing.derive(secret, signing.RECEIPTS),
+        )
+        api_socket = listen(settings.host, settings.port, "PORT") if Role.API in roles else None
+        api_url = _url("http", api_socket) if api_socket else ""
+        emulators = None
+        if Role.WORKER in roles:
+            emulators = await _open_emulators(settings, stack)
+            await _open_worker(settings, services, queue, emulators, settings.public_url or api_url, stack)
+        if Role.SCHEDULER in roles:
+            _run(due.run(db, queue, settings.rescue_s), stack)
+        gateway = await _open_gateway(settings, services, stack) if Role.GATEWAY in roles else None
+        if api_socket is not None:
+            stack.push_async_callback(intake.close)
+            await _serve_api(create_api(services, more_routes), api_socket, stack)
+        yield App(
+            settings=settings,
+            db=db,
+            queue=queue,
+            bus=bus,
+            services=services,
+            api_url=api_url,
+            gateway_url=f"ws://{settings.host}:{gateway.port}" if gateway else "",
+            emulators=emulators,
+            new_key=new_key,
+        )
+
+
+def read_secret(settings: Settings) -> bytes:
+    """The secret that signs; made once and kept in the data directory when no setting gives it."""
+    given = settings.secret.get_secret_value()
+    if given:
+        return given.encode()
+    if not settings.embedded:
+        raise SetupError(
+            "TIDINGS_SECRET must be set when DB_HOST is: all processes need the same one. "
+            "`openssl rand -base64 32` makes one."
+        )
+    path = settings.data_dir / "secret"
+    with contextlib.suppress(FileExistsError):
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+        _write_private(path, secrets.token_urlsafe(48))
+    return path.read_bytes()
+
+
+def _write_private(path: Path, text: str) -> None:
+    with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
+
+
+async def open_database(settings: Settings, stack: AsyncExitStack) -> Pool:
+    """Our own PostgreSQL or the one that the settings name, its schema up to date."""
+    if settings.embedded:
+        server = embedded.start(settings.data_dir)
+        stack.push_async_callback(server.stop)
+        target: dict[str, Any] = {
+            "host": str(server.socket_dir),
+            "port": embedded.SOCKET_PORT,
+            "database": "postgres",
+            "user": embedded.SUPERUSER,
+            "password": None,
+        }
+    else:
+        target = {
+            "host": settings.db_host,
+            "port": settings.db_port,
+            "database": settings.db_name,
+            "user": settings.db_user,
+            "password": settings.db_password.get_secret_value(),
+        }
+    db = await open_pool(size=settings.db_pool_size, **target)
+    stack.push_async_callback(_close_pool, db)
+    await migrate.ensure(db, **target)
+    return db
+
+
+async def _close_pool(db: Pool) -> None:
+    try:
+        await asyncio.wait_for(db.close(), GRACE_S)
+    except TimeoutError:
+        db.terminate()
+
+
+async def first_key(settings: Settings, db: Pool) -> str | None:
+    """See that there is a key to begin with; answers it if it was made just now."""
+    given = settings.api_key.get_secret_value()
+    if given:
+        await projects.ensure_key(db, projects.DEFAULT_PROJECT_ID, given)
+        return None
+    if not settings.embedded or await projects.list_keys(db):
+        return None
+    key, _ = await projects.create_key(db, projects.DEFAULT_PROJECT_ID, "first", [projects.Scope.ADMIN])
+    return key
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A listening socket. Raises `SetupError` that names the setting when the port is taken."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SetupError(f"{host}:{port} can't be used: {error.strerror}. Set {setting} to another port.") from error
+
+
+def _url(scheme: str, listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"{scheme}://{shown}:{port}"
+
+
+async def _open_emulators(settings: Settings, stack: AsyncExitStack) -> Emulators | None:
+    if settings.fcm_credentials or not settings.embedded:
+        return None
+    try:
+        emulators = await start_emulators("127.0.0.1", plain_port=settings.emulator_port)
+    except OSError as error:
+        raise SetupError(
+            f"The emulators can't listen on port {settings.emulator_port}: {error.strerror}. "
+            "Set TIDINGS_EMULATOR_PORT to another port."
+        ) from error
+    stack.push_async_callback(emulators.close)
+    return emulators
+
+
+def fcm_account(settings: Settings, emulators: Emulators | None) -> FcmAccount:
+    """The Firebase account to send with: the operator's, or the emulator's."""
+    if emulators is not None:
+        account = parse_service_account(emulators.service_account)
+        return FcmAccount(account, emulators.fcm_url, emulators.ca_pem, emulated=True)
+    if not settings.fcm_credentials:
+        raise SetupError("TIDINGS_FCM_CREDENTIALS must name a Firebase service-account JSON file.")
+    try:
+        return FcmAccount(parse_service_account(Path(settings.fcm_credentials).read_bytes()))
+    except (OSError, ServiceAccountError) as error:
+        raise SetupError(f"TIDINGS_FCM_CREDENTIALS ({settings.fcm_credentials}) can't be used: {error}") from error
+
+
+async def _open_worker(
+    settings: Settings,
+    services: Services,
+    queue: Queue,
+    emulators: Emulators | None,
+    public_url: str,
+    stack: AsyncExitStack,
+) -> None:
+    fcm = await open_fcm(fcm_account(settings, emulators))
+    stack.push_async_callback(fcm.close)
+    by_channel: dict[str, Provider] = {PUSH: fcm, WEBSOCKET: GatewayProvider(services.bus)}
+    receipts = public_url if settings.public_url or settings.embedded else ""
+    work = Delivering(
+        db=services.db,
+        providers=by_channel,
+        gates={channel: Gate() for channel in by_channel},
+        policy=Policy(settings.retry_attempts, settings.retry_base_s),
+        lease_s=settings.lease_s,
+        receipt_key=services.receipt_key,
+        receipt_url=receipts.rstrip("/") + RECEIPTS_PATH if receipts else "",
+    )
+    worker = Worker(work, queue, services.bus)
+    worker.start()
+    stack.push_async_callback(worker.stop, GRACE_S)
+
+
+async def _open_gateway(settings: Settings, services: Services, stack: AsyncExitStack) -> Gateway:
+    arrivals = Arrivals(services.db)
+    stack.push_async_callback(arrivals.close)
+    origins = tuple(origin.strip() for origin in settings.gateway_origins.split(",") if origin.strip())
+    config = GatewayConfig(host=settings.host, port=settings.gateway_port, allowed_origins=origins)
+    try:
+        gateway = await start_gateway(
+            config,
+            services.bus,
+            token_key=services.token_key,
+            acknowledge=arrivals.acknowledge,
+            mark_read=arrivals.mark_read,
+        )
+    except OSError as error:
+        raise SetupError(
+            f"{settings.host}:{settings.gateway_port} can't be used: {error.strerror}. "
+            "Set GATEWAY_PORT to another port."
+        ) from error
+    except ValueError as error:
+        raise SetupError(f"TIDINGS_GATEWAY_ORIGINS can't be used: {error}") from error
+    stack.push_async_callback(gateway.close)
+    stack.push_async_callback(gateway.drain, GRACE_S)
+    return gateway
+
+
+def _run(work: Any, stack: AsyncExitStack) -> None:
+    """Run a loop until the app closes."""
+    task = asyncio.create_task(work)
+
+    async def stop() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(stop)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: signals are the command line's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leave signals alone."""
+        yield
+
+
+async def _serve_api(asgi: Any, listening: socket.socket, stack: AsyncExitStack) -> None:
+    config = uvicorn.Config(
+        asgi,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        loop="none",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(GRACE_S),
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([listening]))
+
+    async def stop() -> None:
+        server.should_exit = True
+        await serving
+
+    stack.push_async_callback(stop)
+    while not server.started:
+        if serving.done():
+            serving.result()
+            raise SetupError("The API server ended at once.")
+        await asyncio.sleep(0.005)
+
+
+async def run(settings: Settings, roles: frozenset[Role], ready: Callable[[App], Any], stopped: asyncio.Event) -> None:
+    """Serve until `stopped` is set. `ready` is awaited once everything is up."""
+    async with open_app(settings, roles) as app:
+        log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))
+        await ready(app)
+        await stopped.wait()
+        log.info("stopping")

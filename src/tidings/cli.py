@@ -1,0 +1,149 @@
+"""The command line: `tidings serve`, and what operators need beside it."""
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+import uvloop
+
+from tidings import __version__, clock, logs, settings
+from tidings.errors import SetupError, TidingsError
+
+cli = typer.Typer(
+    help="Tidings: a self-hosted push notification service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+cli.add_typer(keys, name="keys")
+
+
+@cli.command()
+def serve(
+    roles: Annotated[str, typer.Option(help="api, gateway, worker, scheduler; separated by commas")] = "",
+) -> None:
+    """Run the service: everything in one process."""
+    from tidings.app import ALL, Role  # noqa: PLC0415 - other commands start faster without
+
+    chosen = settings.load()
+    logs.configure(chosen.log_level)
+    try:
+        wanted = frozenset(Role(role.strip()) for role in roles.split(",")) if roles else ALL
+    except ValueError as error:
+        raise SetupError(f"--roles: {error}; there are {', '.join(Role)}.") from None
+    uvloop.run(_serve(chosen, wanted))
+
+
+async def _serve(chosen: settings.Settings, roles: "frozenset[object]") -> None:
+    from tidings.app import run  # noqa: PLC0415
+    from tidings.welcome import welcome  # noqa: PLC0415
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await run(chosen, roles, welcome, stopped)  # type: ignore[arg-type]
+
+
+@cli.command()
+def config() -> None:
+    """Print every setting that is in force, secrets masked."""
+    for name, value, description in settings.describe(settings.load()):
+        typer.echo(f"{name}={value}\n    {description}")
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database schema up to date. Twice is safe, and so is a running service."""
+    asyncio.run(_with_database(lambda db: asyncio.sleep(0)))
+    typer.echo("The schema is up to date.")
+
+
+@cli.command()
+def ledger() -> None:
+    """Count what was accepted and what became of it; exit status 1 if anything is lost."""
+    from tidings import ledger as ledgers  # noqa: PLC0415
+
+    found = asyncio.run(_with_database(ledgers.read))
+    for status, count in found.statuses.items():
+        typer.echo(f"{status:12} {count:>12,}")
+    typer.echo(f"{'accepted':12} {found.accepted:>12,} = {found.final:,} final + {found.in_progress:,} in progress")
+    for task in found.tasks:
+        typer.echo(f"tasks: {task.kind} in lane {task.lane}: {task.tasks:,}, of these overdue {task.overdue:,}")
+    if found.lost:
+        typer.echo(f"LOST: {found.lost} are in progress, and no task will move them on.", err=True)
+        raise typer.Exit(1)
+
+
+@keys.command("create")
+def create_key(
+    scopes: Annotated[str, typer.Option(help="send, read, admin; separated by commas")] = "send,read",
+    project: Annotated[str, typer.Option(help="The project, made if it is new")] = "default",
+    name: Annotated[str, typer.Option(help="What the key is for")] = "",
+    expires_in_days: Annotated[int, typer.Option(min=1, help="It ends by itself after so many days")] = 0,
+) -> None:
+    """Make an API key and print it. It can't be shown again."""
+    from tidings import projects  # noqa: PLC0415
+
+    try:
+        wanted = [projects.Scope(scope.strip()) for scope in scopes.split(",")]
+    except ValueError as error:
+        raise SetupError(f"--scopes: {error}; there are {', '.join(projects.Scope)}.") from None
+    expires_at = clock.now() + timedelta(days=expires_in_days) if expires_in_days else None
+
+    async def create(db: object) -> str:
+        project_id = await projects.project_id_of(db, project, create=True)  # type: ignore[arg-type]
+        key, _ = await projects.create_key(db, project_id, name or "unnamed", wanted, expires_at)  # type: ignore[arg-type]
+        return key
+
+    typer.echo(asyncio.run(_with_database(create)))
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List all keys: id, project, beginning, scopes, state, name."""
+    from tidings import projects  # noqa: PLC0415
+
+    for project, key in asyncio.run(_with_database(projects.list_keys)):
+        state = "revoked" if key.revoked_at else "active"
+        if key.expires_at:
+            state += f", until {key.expires_at:%Y-%m-%d %H:%M}Z"
+        typer.echo(f"{key.id:>5}  {project:20} {key.hint}…  {','.join(key.scopes):16} {state:10} {key.name}")
+
+
+@keys.command("revoke")
+def revoke_key(key_id: int) -> None:
+    """Refuse a key from now on, everywhere within two seconds. Twice is safe."""
+    from tidings import projects  # noqa: PLC0415
+
+    if not asyncio.run(_with_database(lambda db: projects.revoke_key(db, key_id))):
+        raise SetupError(f"There is no key {key_id}. `tidings keys list` shows the ones there are.")
+    typer.echo(f"Key {key_id} is revoked.")
+
+
+async def _with_database(do):  # type: ignore[no-untyped-def]
+    """Run `do(pool)` on the database of the settings; joins the one of a running service."""
+    from tidings.app import open_database  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        return await do(await open_database(settings.load(), stack))
+
+
+def main() -> None:
+    """The entry point; errors that the operator can mend are one sentence, without a traceback."""
+    try:
+        cli()
+    except TidingsError as error:
+        typer.echo(f"tidings: {error}", err=True)
+        sys.exit(2)

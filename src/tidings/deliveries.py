@@ -1,0 +1,177 @@
+"""Deliveries: one notification over one channel to one address, and the attempts at them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from tidings.db import Connection, Pool, load
+
+SQL = load("deliveries")
+NOTIFICATIONS = load("notifications")
+
+
+class Attempt(Struct, frozen=True):
+    """One provider call, as the API shows it."""
+
+    number: int
+    outcome: str
+    provider: str
+    duration_ms: int
+    created_at: datetime
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Delivery(Struct, frozen=True):
+    """A delivery as the API shows it. `device_id` is null for a channel without devices.
+
+    `emulated`: true when the bundled emulator played the vendor.
+    """
+
+    channel: str
+    device_id: int | None
+    status: str
+    reason: str | None = None
+    detail: str | None = None
+    provider: str | None = None
+    emulated: bool = False
+    provider_message_id: str | None = None
+    next_attempt_at: datetime | None = None
+    sent_at: datetime | None = None
+    delivered_at: datetime | None = None
+    attempts: list[Attempt] = []
+
+
+class Recorded(Struct, frozen=True):
+    """What the worker records of one attempt. `number` 0: no call was made (the account is paused)."""
+
+    notification_id: int
+    channel: str
+    device_id: int
+    project_id: int
+    status: str
+    outcome: str
+    provider: str
+    emulated: bool
+    number: int
+    attempts: int
+    duration_ms: int
+    reason: str | None = None
+    detail: str | None = None
+    provider_message_id: str | None = None
+    next_attempt_at: datetime | None = None
+    sent_at: datetime | None = None
+
+
+class Settled(Struct, frozen=True):
+    """The notification's side: its status, and the suppressions as `channel:reason`."""
+
+    notification_id: int
+    status: str
+    sent_at: datetime | None = None
+    suppressions: tuple[str, ...] = ()
+
+
+class Confirmation(Struct, frozen=True):
+    """A device or client has it. `user_id` 0: whoever's it is (the address itself is the proof)."""
+
+    project_id: int
+    notification_id: int
+    channel: str
+    device_id: int = 0
+    user_id: int = 0
+
+
+def _columns(rows: Sequence[Struct], fields: Sequence[str]) -> list[list[Any]]:
+    return [[getattr(row, field) for row in rows] for field in fields]
+
+
+RECORD = (
+    "notification_id channel device_id project_id status reason detail provider emulated provider_message_id "
+    "attempts next_attempt_at sent_at"
+).split()
+ATTEMPT = "notification_id channel device_id number outcome reason detail provider duration_ms".split()
+
+
+async def record(connection: Connection, recorded: Sequence[Recorded], settled: Sequence[Settled]) -> None:
+    """Write down attempts and what they make of deliveries and notifications. Call it in a transaction.
+
+    Twice is safe: a delivery is known by notification, channel and device, an attempt by its number besides.
+    """
+    if recorded:
+        await connection.execute(SQL["record"], *_columns(recorded, RECORD))
+        calls = [row for row in recorded if row.number]
+        await connection.execute(SQL["record_attempts"], *_columns(calls, ATTEMPT))
+    if settled:
+        await connection.execute(
+            NOTIFICATIONS["settle"],
+            [row.notification_id for row in settled],
+            [row.status for row in settled],
+            [row.sent_at for row in settled],
+            [" ".join(row.suppressions) if row.suppressions else None for row in settled],
+        )
+
+
+async def existing(db: Pool | Connection, notification_ids: Sequence[int]) -> list[Any]:
+    """The deliveries that are recorded of these notifications."""
+    return await db.fetch(SQL["existing"], list(notification_ids))
+
+
+async def confirm(db: Pool, confirmations: Sequence[Confirmation]) -> set[int]:
+    """These have arrived: → delivered. Answers the notification ids that were found. Twice is safe.
+
+    May come before the worker has recorded that it sent them; nothing is lost then.
+    """
+    ordered = sorted(
+        {(c.notification_id, c.channel, c.device_id): c for c in confirmations}.values(),
+        key=lambda c: (c.notification_id, c.channel, c.device_id),
+    )
+    async with db.acquire() as connection, connection.transaction():
+        rows = await connection.fetch(
+            SQL["confirm"],
+            [c.project_id for c in ordered],
+            [c.notification_id for c in ordered],
+            [c.channel for c in ordered],
+            [c.device_id for c in ordered],
+            ["gateway" if c.channel == "websocket" else "unknown" for c in ordered],
+            [c.user_id for c in ordered],
+        )
+        found = {row["notification_id"] for row in rows}
+        await connection.execute(SQL["settle_confirmed"], sorted(found))
+    return found
+
+
+async def of_notification(
+    db: Pool | Connection, notification_id: int, suppressions: Sequence[str]
+) -> list[Delivery]:
+    """All that was planned for a notification: deliveries with their attempts, then what was suppressed and why."""
+    attempts: dict[tuple[str, int], list[Attempt]] = {}
+    for row in await db.fetch(SQL["attempts_of_notification"], notification_id):
+        fields = dict(row)
+        attempts.setdefault((fields.pop("channel"), fields.pop("device_id")), []).append(Attempt(**fields))
+    shown = []
+    for row in await db.fetch(SQL["of_notification"], notification_id):
+        shown.append(
+            Delivery(
+                channel=row["channel"],
+                device_id=row["device_id"] or None,
+                status=row["status"],
+                reason=row["reason"],
+                detail=row["detail"],
+                provider=row["provider"],
+                emulated=row["emulated"],
+                provider_message_id=row["provider_message_id"],
+                next_attempt_at=row["next_attempt_at"],
+                sent_at=row["sent_at"],
+                delivered_at=row["delivered_at"],
+                attempts=attempts.get((row["channel"], row["device_id"]), []),
+            )
+        )
+    delivered = {delivery.channel for delivery in shown}
+    for suppression in suppressions:
+        channel, _, reason = suppression.partition(":")
+        if channel not in delivered:
+            shown.append(Delivery(channel, None, "suppressed", reason))
+    return shown

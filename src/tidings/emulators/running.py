@@ -1,0 +1,127 @@
+"""The composition: every emulator behind two listeners, one with TLS and one without, with the same
+routes."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec import Struct
+
+from tidings.emulators import certificate, fcm_errors
+from tidings.emulators.accepted import Accepted
+from tidings.emulators.confirmations import Confirmations
+from tidings.emulators.control import Control
+from tidings.emulators.exchange import Answer, Handler, Request, Response
+from tidings.emulators.faults import Faults
+from tidings.emulators.fcm import PREFIX, SUFFIX, Fcm
+from tidings.emulators.http_server import RunningServer, serve
+from tidings.emulators.oauth import OAuth
+from tidings.emulators.phones import Phones
+
+PROJECT = "tidings-emulator"
+_LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
+_NOT_FOUND = Response(404, b'{"error":"no such path"}', (("content-type", "application/json"),))
+
+
+class Emulators(Struct, frozen=True):
+    """What runs, and how to reach it.
+
+    `fcm_url` (https) and `plain_url` (http, also HTTP/2 by prior knowledge) serve the same. Clients of
+    `fcm_url` trust `ca_pem`. `service_account` is what Tidings is configured with.
+    """
+
+    fcm_url: str
+    plain_url: str
+    ca_pem: bytes
+    service_account: dict[str, str]
+    phones: Phones
+    accepted: Accepted
+    faults: Faults
+    fcm: Fcm
+    oauth: OAuth
+    confirmations: Confirmations
+    tls_server: RunningServer
+    plain_server: RunningServer
+
+    async def close(self) -> None:
+        """Stop listening, let open requests finish for two seconds, then cut. Twice is safe."""
+        await asyncio.gather(self.tls_server.close(), self.plain_server.close())
+        await self.confirmations.close()
+        self.accepted.stop_recording()
+
+
+async def start(
+    host: str = "127.0.0.1",
+    tls_port: int = 0,
+    plain_port: int = 0,
+    names: Sequence[str] = (),
+    max_concurrent_streams: int = 1000,
+) -> Emulators:
+    """Start all emulators in this process. Port 0: any free one.
+
+    `names`: further DNS names for the certificate, the first of which stands in the URLs when `host` isn't
+    loopback. On a loopback `host` the control calls are refused to callers that name any other machine; on
+    another one they are open to everybody who can connect, so keep that network closed. Raises `OSError`
+    when a port is taken.
+    """
+    key = await asyncio.to_thread(rsa.generate_private_key, 65537, 2048)
+    pair = certificate.make(names)
+    context = await asyncio.to_thread(certificate.server_context, pair)
+    faults = Faults({"fcm": fcm_errors.for_status, "oauth": fcm_errors.for_status})
+    accepted, confirmations = Accepted(), Confirmations()
+    phones = Phones(accepted, confirmations)
+    oauth = OAuth(PROJECT, key, faults)
+    fcm = Fcm(PROJECT, oauth, faults, phones)
+    servers: list[RunningServer] = []
+    local_only = host in _LOOPBACK
+    control = Control(
+        faults=faults,
+        oauth=oauth,
+        fcm=fcm,
+        phones=phones,
+        accepted=accepted,
+        confirmations=confirmations,
+        servers=servers,
+        local_only=local_only,
+    )
+    app = _app(fcm, oauth, control)
+    streams = max_concurrent_streams
+    tls = await serve(app, host=host, port=tls_port, tls=context, max_concurrent_streams=streams)
+    servers.append(tls)
+    try:
+        plain = await serve(app, host=host, port=plain_port, max_concurrent_streams=streams)
+    except OSError:
+        await tls.close()
+        raise
+    servers.append(plain)
+    shown = host if local_only else next(iter(names), "localhost")
+    shown = f"[{shown}]" if ":" in shown else shown
+    fcm_url = f"https://{shown}:{tls.port}"
+    return Emulators(
+        fcm_url=fcm_url,
+        plain_url=f"http://{shown}:{plain.port}",
+        ca_pem=pair.ca_pem,
+        service_account=oauth.service_account(f"{fcm_url}/token"),
+        phones=phones,
+        accepted=accepted,
+        faults=faults,
+        fcm=fcm,
+        oauth=oauth,
+        confirmations=confirmations,
+        tls_server=tls,
+        plain_server=plain,
+    )
+
+
+def _app(fcm: Fcm, oauth: OAuth, control: Control) -> Handler:
+    def app(request: Request) -> Answer | Awaitable[Answer]:
+        path = request.path
+        if request.method == "POST" and path.startswith(PREFIX) and path.endswith(SUFFIX):
+            return fcm.send(request)
+        if request.method == "POST" and path == "/token":
+            return oauth.token(request)
+        if path.startswith(("/control/", "/phones")):
+            return control.answer(request)
+        return _NOT_FOUND
+
+    return app

@@ -1,0 +1,36 @@
+"""Events: facts that happened. Endpoints (webhooks) receive them."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tidings.db import Connection, Pool, load
+
+SQL = load("events")
+
+
+class EventType(StrEnum):
+    """Every kind of event. `docs/events.md` explains each."""
+
+    DEVICE_REGISTERED = "device.registered"  # a device token was registered, moved or refreshed
+    DEVICE_UNREGISTERED = "device.unregistered"  # removed by the caller, or the vendor says that it is gone
+
+
+class Event(Struct, frozen=True):
+    project_id: int
+    type: EventType
+    data: dict[str, Any]
+
+
+async def append(db: Pool | Connection, events: Sequence[Event]) -> None:
+    """Write events down. Call it in the transaction of what happened."""
+    if events:
+        await db.execute(
+            SQL["append"],
+            [event.project_id for event in events],
+            [str(event.type) for event in events],
+            [msgspec.json.encode(event.data).decode() for event in events],
+        )

@@ -1,0 +1,50 @@
+"""The ledger: what became of everything that was accepted, and the check that nothing is missing."""
+
+from msgspec import Struct
+
+from tidings.db import Connection, Pool, load
+
+SQL = load("ledger")
+
+FINAL = frozenset({"sent", "delivered", "failed", "expired", "cancelled", "suppressed"})
+IN_PROGRESS = frozenset({"scheduled", "pending", "sending"})
+
+
+class TaskCount(Struct, frozen=True):
+    kind: str
+    lane: str
+    tasks: int
+    overdue: int
+
+
+class Ledger(Struct, frozen=True):
+    """`statuses`: notifications by status. `lost`: ids in progress that no task will move on (at most 100 shown)."""
+
+    statuses: dict[str, int]
+    tasks: list[TaskCount]
+    lost: list[int]
+
+    @property
+    def accepted(self) -> int:
+        return sum(self.statuses.values())
+
+    @property
+    def final(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status in FINAL)
+
+    @property
+    def in_progress(self) -> int:
+        return self.accepted - self.final
+
+
+async def read(db: Pool) -> Ledger:
+    """Count everything, from one snapshot."""
+    async with db.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        return await _read(connection)
+
+
+async def _read(connection: Connection) -> Ledger:
+    statuses = {row["status"]: row["notifications"] for row in await connection.fetch(SQL["counts"])}
+    tasks = [TaskCount(**dict(row)) for row in await connection.fetch(SQL["tasks"])]
+    lost = [row["id"] for row in await connection.fetch(SQL["lost"])]
+    return Ledger(statuses, tasks, lost)

@@ -1,0 +1,210 @@
+"""Notifications: one thing to say to one user. What the API accepts and the user sees."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tidings.db import Connection, Pool, load
+from tidings.errors import Conflict, Invalid, NotFound, Problem
+from tidings.providers.fcm_message import FcmOverrides
+from tidings.queue import Lane, Ticket
+from tidings.tasks import GROUP_SIZE
+from tidings.users import UserId
+
+SQL = load("notifications")
+
+NO_DATA: dict[str, Any] = {}
+
+
+class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
+    """A notification to be sent now."""
+
+    user_id: UserId
+    title: Annotated[str, Meta(max_length=255, examples=["New Message"])]
+    body: Annotated[str, Meta(max_length=16_384, examples=["You have received a new message"])] = ""
+    data: Annotated[dict[str, Any], Meta(description="Your own values for the app", examples=[{"message_id": 123}])] = (
+        msgspec.field(default_factory=dict)
+    )
+    lane: Annotated[
+        Literal["critical", "normal", "bulk"],
+        Meta(description="How urgent it is against others: critical never waits behind bulk"),
+    ] = "normal"
+    ttl_s: Annotated[
+        int | None, Meta(ge=0, le=2_419_200, description="Seconds for which it is worth delivering", examples=[3600])
+    ] = None
+    collapse_key: Annotated[
+        str | None, Meta(min_length=1, max_length=64, description="A later one with this key replaces it on the device")
+    ] = None
+    fcm: Annotated[FcmOverrides | None, Meta(description="Parts of the FCM message of your own")] = None
+
+
+class NewScheduledNotification(NewNotification, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A notification to be sent at a time."""
+
+    scheduled_time: Annotated[datetime, Meta(tz=True, description="When; with an offset", examples=["2030-04-29T09:00:00Z"])]
+
+
+class Notification(Struct, frozen=True, omit_defaults=True):
+    """A notification as the API shows it. Times that have not come are left out."""
+
+    id: int
+    user_id: int
+    title: str
+    body: str
+    data: dict[str, Any]
+    status: str
+    created_at: datetime
+    scheduled_time: datetime | None = None
+    sent_at: datetime | None = None
+    delivered_at: datetime | None = None
+    read_at: datetime | None = None
+    lane: str = "normal"
+    ttl_s: int | None = None
+    collapse_key: str | None = None
+
+
+class Entry(Struct, frozen=True):
+    """A notification on its way into the database. `digest`: of the request, when it has an idempotency key."""
+
+    project_id: int
+    new: NewNotification
+    ttl_s: int
+    scheduled_time: datetime | None = None
+    idempotency_key: str | None = None
+    digest: bytes | None = None
+
+    @property
+    def lane(self) -> str:
+        """Scheduled ones have a lane of their own, unless the caller chose one."""
+        return "scheduled" if self.scheduled_time is not None and self.new.lane == "normal" else self.new.lane
+
+
+class Accepted(Struct, frozen=True):
+    """It is stored. `replayed`: by an earlier request with the same idempotency key."""
+
+    id: int
+    created_at: datetime
+    scheduled_time: datetime | None = None
+    replayed: bool = False
+
+
+async def accept(
+    db: Pool | Connection, entries: Sequence[Entry], rescue_s: float
+) -> tuple[list[Accepted | Problem], list[Ticket]]:
+    """Store notifications and their tasks in one commit; answers a result per entry, and the tickets to publish.
+
+    A user that the project does not have is a `NotFound` for that entry alone.
+    """
+    row = await db.fetchrow(SQL["accept"], *_columns(entries), GROUP_SIZE, rescue_s)
+    assert row is not None
+    created_at: datetime = row["created_at"]
+    results: list[Accepted | Problem | None] = [None] * len(entries)
+    for ordinal, notification_id in zip(row["ordinals"] or (), row["ids"] or (), strict=True):
+        entry = entries[ordinal - 1]
+        results[ordinal - 1] = Accepted(notification_id, created_at, entry.scheduled_time)
+    left_out = [index for index, result in enumerate(results) if result is None]
+    if left_out:
+        earlier = await _earlier(db, [entries[index] for index in left_out])
+        for index, result in zip(left_out, earlier, strict=True):
+            results[index] = result
+    tickets = [
+        Ticket(task_id, Lane(lane), size)
+        for task_id, lane, size in zip(
+            row["task_ids"] or (), row["task_lanes"] or (), row["task_sizes"] or (), strict=True
+        )
+    ]
+    return [result for result in results if result is not None], tickets
+
+
+def _columns(entries: Sequence[Entry]) -> list[list[Any]]:
+    """The entries turned by 90 degrees, as `unnest` takes them."""
+    news = [entry.new for entry in entries]
+    encode = msgspec.json.encode
+    return [
+        [entry.project_id for entry in entries],
+        [new.user_id for new in news],
+        [new.title for new in news],
+        [new.body for new in news],
+        [encode(new.data).decode() if new.data else "{}" for new in news],
+        [entry.lane for entry in entries],
+        [entry.ttl_s for entry in entries],
+        [new.collapse_key for new in news],
+        [None if new.fcm is None else encode({"fcm": new.fcm}).decode() for new in news],
+        [entry.scheduled_time for entry in entries],
+        [entry.idempotency_key for entry in entries],
+        [entry.digest for entry in entries],
+    ]
+
+
+async def _earlier(db: Pool | Connection, entries: Sequence[Entry]) -> list[Accepted | Problem]:
+    """Why these were not stored: an earlier request has their key, or there is no such user."""
+    keyed = [entry for entry in entries if entry.idempotency_key is not None]
+    known = {}
+    if keyed:
+        rows = await db.fetch(
+            SQL["by_idempotency_keys"], [e.project_id for e in keyed], [e.idempotency_key for e in keyed]
+        )
+        known = {(row["project_id"], row["key"]): row for row in rows}
+    results: list[Accepted | Problem] = []
+    for entry in entries:
+        row = known.get((entry.project_id, entry.idempotency_key))
+        if row is None:
+            results.append(NotFound(code="user_not_found"))
+        elif row["digest"] != entry.digest or row["created_at"] is None:
+            results.append(Invalid(code="idempotency_mismatch"))
+        else:
+            results.append(Accepted(row["notification_id"], row["created_at"], row["scheduled_time"], replayed=True))
+    return results
+
+
+def shown(row: Any) -> Notification:
+    """A row of the table as the API shows it."""
+    return Notification(
+        id=row["id"],
+        user_id=row["user_id"],
+        title=row["title"],
+        body=row["body"],
+        data=msgspec.json.decode(row["data"]),
+        status=row["status"],
+        created_at=row["created_at"],
+        scheduled_time=row["scheduled_time"],
+        sent_at=row["sent_at"],
+        delivered_at=row["delivered_at"],
+        read_at=row["read_at"],
+        lane=row["lane"],
+        ttl_s=row["ttl_s"],
+        collapse_key=row["collapse_key"],
+    )
+
+
+async def get_row(db: Pool | Connection, project_id: int, notification_id: int) -> Any:
+    """The row of one notification. Raises `NotFound`."""
+    row = await db.fetchrow(SQL["get"], project_id, notification_id)
+    if row is None:
+        raise NotFound(code="notification_not_found")
+    return row
+
+
+async def of_user(
+    db: Pool | Connection, project_id: int, user_id: int, before: int, limit: int
+) -> list[Notification]:
+    """A user's notifications, newest first, from before the id `before`."""
+    return [shown(row) for row in await db.fetch(SQL["of_user"], project_id, user_id, before, limit)]
+
+
+async def cancel(db: Pool | Connection, project_id: int, notification_id: int) -> Notification:
+    """Cancel a scheduled notification. Raises `NotFound`, `Conflict` when it is not scheduled (any more)."""
+    cancelled = await db.fetchval(SQL["cancel"], project_id, notification_id) is not None
+    row = await get_row(db, project_id, notification_id)
+    if not cancelled and row["status"] != "cancelled":
+        raise Conflict(f"The notification is {row['status']}; only a scheduled one can be cancelled.")
+    return shown(row)
+
+
+async def mark_read(db: Pool | Connection, reads: Sequence[tuple[int, int, int]]) -> None:
+    """(project, user, notification) triples: the user has read these. Twice is safe, the first time stands."""
+    ordered = sorted(set(reads), key=lambda read: read[2])
+    await db.execute(SQL["mark_read"], *[[read[i] for read in ordered] for i in range(3)])

@@ -1,0 +1,134 @@
+"""Projects (tenants) and their API keys.
+
+A key is `tk_` and 32 random bytes in base64url (256 bits). Only its SHA-256 is stored: the key is random enough that
+a slow hash would add nothing, and every request pays for the check.
+"""
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from tidings.clock import now
+from tidings.db import Connection, Pool, load
+from tidings.errors import SetupError, Unauthenticated
+
+SQL = load("projects")
+
+DEFAULT_PROJECT_ID = 1
+KEY_BYTES = 32
+HINT_LENGTH = 8
+CACHE_S = 2.0  # a revoked key is refused everywhere within this time
+CACHE_KEYS = 10_000
+
+
+class Scope(StrEnum):
+    """What a key may do. `admin` may everything."""
+
+    SEND = "send"
+    READ = "read"
+    ADMIN = "admin"
+
+
+class Principal(Struct, frozen=True):
+    """Who calls: the project, and what the key may do."""
+
+    project_id: int
+    key_id: int
+    scopes: frozenset[str]
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+class ApiKey(Struct, frozen=True):
+    """A key as it is listed; `hint` is its beginning."""
+
+    id: int
+    project_id: int
+    name: str
+    hint: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def digest(key: str) -> bytes:
+    """What is stored of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+async def create_key(
+    db: Pool | Connection,
+    project_id: int,
+    name: str,
+    scopes: list[Scope],
+    expires_at: datetime | None = None,
+) -> tuple[str, ApiKey]:
+    """Make a key. The text is returned this once and can't be had again."""
+    key = "tk_" + secrets.token_urlsafe(KEY_BYTES)
+    row = await db.fetchrow(
+        SQL["create_key"], project_id, name, key[:HINT_LENGTH], digest(key), [str(s) for s in scopes], expires_at
+    )
+    assert row is not None
+    return key, ApiKey(**dict(row))
+
+
+async def ensure_key(db: Pool | Connection, project_id: int, key: str) -> None:
+    """Let `key` (given by a setting) be an admin key of the project. Twice is safe."""
+    await db.execute(SQL["ensure_key"], project_id, "TIDINGS_API_KEY", key[:4] + "…", digest(key), [str(Scope.ADMIN)])
+
+
+async def list_keys(db: Pool | Connection) -> list[tuple[str, ApiKey]]:
+    """(project name, key) of every key there ever was."""
+    rows = [dict(row) for row in await db.fetch(SQL["list_keys"])]
+    return [(row.pop("project"), ApiKey(**row)) for row in rows]
+
+
+async def revoke_key(db: Pool | Connection, key_id: int) -> bool:
+    """Refuse the key from now on. Twice is safe. False: there is no such key."""
+    return await db.fetchval(SQL["revoke_key"], key_id) is not None
+
+
+async def project_id_of(db: Pool | Connection, name: str, *, create: bool = False) -> int:
+    """The id of a project by name; with `create` it is made when it is missing."""
+    found: int | None = await db.fetchval(SQL["create_project" if create else "project_by_name"], name)
+    if found is None:
+        raise SetupError(f"There is no project {name!r}.")
+    return found
+
+
+class KeyRing:
+    """Tells who a key belongs to, remembering answers for `CACHE_S` seconds. Wrong keys are not remembered."""
+
+    def __init__(self, db: Pool) -> None:
+        self._db = db
+        self._known: OrderedDict[str, tuple[float, Principal, datetime | None]] = OrderedDict()
+
+    def cached(self, key: str) -> Principal | None:
+        """The fast path: an answer that is at most `CACHE_S` old, or None."""
+        hit = self._known.get(key)
+        if hit is None or hit[0] < time.monotonic() or (hit[2] is not None and hit[2] <= now()):
+            return None
+        return hit[1]
+
+    async def identify(self, key: str) -> Principal:
+        """Who calls with this key. Raises `Unauthenticated` when nobody does (any more)."""
+        row = await self._db.fetchrow(SQL["key_by_digest"], digest(key))
+        if row is None:
+            raise Unauthenticated(code="key_unknown")
+        if row["revoked_at"] is not None:
+            raise Unauthenticated(code="key_revoked")
+        if row["expires_at"] is not None and row["expires_at"] <= now():
+            raise Unauthenticated(code="key_expired")
+        principal = Principal(row["project_id"], row["id"], frozenset(row["scopes"]))
+        self._known[key] = (time.monotonic() + CACHE_S, principal, row["expires_at"])
+        self._known.move_to_end(key)
+        while len(self._known) > CACHE_KEYS:
+            self._known.popitem(last=False)
+        return principal

@@ -1,0 +1,1 @@
+"""Adapters to vendor protocols, one file each, all keeping the contract in `contract.py`."""

@@ -1,0 +1,118 @@
+"""What a provider is: a message goes in, an outcome comes out.
+
+A provider makes exactly one vendor call for one message and never touches the database. What the vendor
+answers is a value, never an exception: `Sent`, `Retry`, `Rejected`, `Gone` or `Paused`. What to do next is
+decided elsewhere (`worker/retry.py`), from the value alone.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+
+class Reason(StrEnum):
+    """Why an attempt did not end in `Sent`. Stable: it is stored, shown by the API and counted in metrics."""
+
+    INVALID_ADDRESS = "invalid_address"  # the vendor says this token was never good
+    UNREGISTERED = "unregistered"  # it was good once: uninstalled, expired, unsubscribed
+    SENDER_MISMATCH = "sender_mismatch"  # good, but for another sender's credentials
+    INVALID_MESSAGE = "invalid_message"  # the payload is at fault; another one would pass
+    MESSAGE_TOO_BIG = "message_too_big"
+    CREDENTIALS = "credentials"  # the account's key is wrong, revoked or lacks a permission
+    VENDOR_CREDENTIALS = "vendor_credentials"  # a key that the vendor keeps for us (APNs key inside Firebase)
+    WRONG_ACCOUNT = "wrong_account"  # the project or app that the account names does not exist
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"  # 5xx, or an answer that makes no sense
+    TIMEOUT = "timeout"  # no answer in time: the vendor may have taken the message
+    CONNECTION = "connection"  # could not connect, or the connection broke: it may have been taken
+    NOT_CONNECTED = "not_connected"  # WebSocket: the user has no open socket
+
+
+class Sent(Struct, frozen=True, tag="sent"):
+    """The vendor took the message. `provider_message_id` is the vendor's own id for it, when it gives one."""
+
+    provider_message_id: str | None = None
+
+
+class Retry(Struct, frozen=True, tag="retry"):
+    """Not now; the same message again later.
+
+    `after_s`: the least delay in seconds that the vendor asked for, already clamped, or None: our own backoff.
+    `account_wide`: the vendor is slowing the whole account, not this address.
+    """
+
+    reason: Reason
+    detail: str = ""
+    after_s: float | None = None
+    account_wide: bool = False
+
+
+class Rejected(Struct, frozen=True, tag="rejected"):
+    """Never, for this message; the address is still good."""
+
+    reason: Reason
+    detail: str = ""
+
+
+class Gone(Struct, frozen=True, tag="gone"):
+    """Never again, for this address: disable the device. `since`: from when the vendor knows, if it says."""
+
+    reason: Reason
+    detail: str = ""
+    since: datetime | None = None
+
+
+class Paused(Struct, frozen=True, tag="paused"):
+    """The account is at fault (credentials, configuration): stop sending with it, keep message and address."""
+
+    reason: Reason
+    detail: str = ""
+    after_s: float = 60.0
+
+
+Outcome = Sent | Retry | Rejected | Gone | Paused
+
+
+class Message(Struct, frozen=True):
+    """One delivery, ready for a vendor.
+
+    `collapse_key` is the same on every attempt, so that a repeated send shows once on the device.
+    `data` is the caller's own JSON object. `overrides` holds the provider's own part of the notification
+    (validated when it was accepted). `receipt_url`: where the device may confirm, None when not wanted.
+    """
+
+    project_id: int
+    notification_id: int
+    user_id: int
+    device_id: int
+    device_type: str
+    address: str
+    title: str
+    body: str
+    data: dict[str, Any]
+    ttl_s: int
+    collapse_key: str
+    urgent: bool
+    created_at: datetime
+    overrides: dict[str, Any] | None = None
+    receipt_url: str | None = None
+
+
+class Provider(Protocol):
+    """One vendor protocol with one account. Safe to call many times at once."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def emulated(self) -> bool:
+        """True when it talks to the bundled emulator instead of the vendor."""
+        ...
+
+    async def send(self, message: Message) -> Outcome:
+        """One vendor call within a deadline. Never raises for anything the vendor or the network does."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,63 @@
+"""The provider behind the `websocket` channel: it hands a notification to the bus, which knows the
+sockets."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tidings.bus import Bus, BusUnavailable
+from tidings.providers.contract import Message, Outcome, Reason, Rejected, Retry, Sent
+
+DEADLINE_S = 5.0
+
+
+class NotificationData(Struct, frozen=True):
+    """What a client gets as `data` of a notification frame. The same on every attempt."""
+
+    id: int
+    title: str
+    body: str
+    data: dict[str, Any]
+    created_at: datetime
+
+
+class GatewayProvider:
+    """See `Provider`. Sent means that at least one socket took the frame; only an acknowledgement is a
+    delivery.
+
+    A notification for a user who was here a moment ago is kept by the bus for their return, whatever is
+    answered. Sending the same notification twice is safe: the bus knows it by its id.
+    """
+
+    name = "gateway"
+    emulated = False
+
+    def __init__(self, bus: Bus, deadline_s: float = DEADLINE_S) -> None:
+        self._bus = bus
+        self._deadline_s = deadline_s
+
+    async def send(self, message: Message) -> Outcome:
+        """One call of the bus within the deadline (seconds)."""
+        data = msgspec.json.encode(
+            NotificationData(
+                message.notification_id, message.title, message.body, message.data, message.created_at
+            )
+        )
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                sockets = await self._bus.publish(
+                    message.project_id, message.user_id, message.notification_id, data
+                )
+        except TimeoutError:
+            return Retry(Reason.TIMEOUT, "the bus did not answer in time")
+        except BusUnavailable as error:
+            return Retry(Reason.CONNECTION, str(error))
+        if sockets == 0:
+            return Rejected(Reason.NOT_CONNECTED, "the user has no open socket")
+        return Sent()
+
+    async def close(self) -> None:
+        """Nothing to let go: the bus belongs to who made it."""

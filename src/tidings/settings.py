@@ -1,0 +1,272 @@
+"""Every setting: its name in the environment, default, unit and reason. `tidings config` prints what is in force.
+
+Names of the original service are kept (`PORT`, `DB_HOST` …); everything else begins with `TIDINGS_`.
+`docs/settings.md` lists them all, and a test holds the two together.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tidings.errors import SetupError
+
+
+def default_data_dir() -> Path:
+    """Where embedded mode keeps its data: a system folder for root, the user's own data folder otherwise.
+
+    Root gets a system folder because PostgreSQL refuses to run as root and the user it runs as can't
+    enter root's home.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/tidings")
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(home) / "tidings"
+
+
+def _env(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """All settings, read once at the start from the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    app_env: Literal["development", "test", "production"] = Field(
+        "development",
+        validation_alias=_env("APP_ENV", "NODE_ENV"),
+        description="What kind of installation this is; shown by the health check. NODE_ENV is an alias.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        validation_alias=_env("TIDINGS_HOST"),
+        description="Address to listen on. 0.0.0.0 opens it to the network (containers need that).",
+    )
+    port: int = Field(
+        3000, ge=0, le=65535, validation_alias=_env("PORT"), description="Port of the REST API. 0: a free one."
+    )
+    gateway_port: int = Field(
+        3001,
+        ge=0,
+        le=65535,
+        validation_alias=_env("GATEWAY_PORT"),
+        description="Port of the WebSocket gateway. 0: a free one.",
+    )
+    emulator_port: int = Field(
+        3002,
+        ge=0,
+        le=65535,
+        validation_alias=_env("TIDINGS_EMULATOR_PORT"),
+        description="Port where the bundled vendor emulators show what they received. 0: a free one.",
+    )
+    public_url: str = Field(
+        "",
+        validation_alias=_env("TIDINGS_PUBLIC_URL"),
+        description="How devices reach this API, for receipts. Empty: http://127.0.0.1:PORT in embedded "
+        "mode, otherwise no receipts are asked for.",
+    )
+    db_host: str = Field(
+        "",
+        validation_alias=_env("DB_HOST"),
+        description="PostgreSQL host, or the folder of its socket. Empty: embedded mode, a private "
+        "PostgreSQL in the data directory.",
+    )
+    db_port: int = Field(
+        5432, ge=1, le=65535, validation_alias=_env("DB_PORT"), description="PostgreSQL port."
+    )
+    db_name: str = Field(
+        "notification_db", validation_alias=_env("DB_NAME"), description="PostgreSQL database name."
+    )
+    db_user: str = Field("admin", validation_alias=_env("DB_USER"), description="PostgreSQL user name.")
+    db_password: SecretStr = Field(
+        SecretStr("admin123"), validation_alias=_env("DB_PASSWORD"), description="PostgreSQL password."
+    )
+    db_pool_size: int = Field(
+        12,
+        ge=2,
+        le=200,
+        validation_alias=_env("TIDINGS_DB_POOL_SIZE"),
+        description="Most connections to PostgreSQL that one process opens.",
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        validation_alias=_env("TIDINGS_DATA_DIR"),
+        description="Where embedded mode keeps the database and generated secrets. Default: /var/lib/tidings "
+        "as root, ~/.local/share/tidings otherwise.",
+    )
+    log_level: Literal["debug", "info", "warn", "warning", "error"] = Field(
+        "info", validation_alias=_env("LOG_LEVEL"), description="Least level that is logged."
+    )
+    api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_env("TIDINGS_API_KEY"),
+        description="Embedded mode: the first API key (at least 32 characters). Empty: made once and printed.",
+    )
+    secret: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_env("TIDINGS_SECRET"),
+        description="Signs user tokens and receipts (at least 32 characters; `openssl rand -base64 32`). "
+        "Empty: made once and kept in the data directory.",
+    )
+    fcm_credentials: str = Field(
+        "",
+        validation_alias=_env("TIDINGS_FCM_CREDENTIALS"),
+        description="Path of a Firebase service-account JSON file. Empty: the bundled emulator in embedded mode.",
+    )
+    demo: bool = Field(
+        True,
+        validation_alias=_env("TIDINGS_DEMO"),
+        description="Embedded mode, first start: make a demo user with an emulated phone and send it a notification.",
+    )
+    max_body_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        validation_alias=_env("TIDINGS_MAX_BODY_BYTES"),
+        description="Largest request body in bytes. A batch may have eight times as much.",
+    )
+    default_ttl_s: int = Field(
+        86_400,
+        ge=0,
+        le=2_419_200,
+        validation_alias=_env("TIDINGS_DEFAULT_TTL_S"),
+        description="Seconds for which a notification is worth delivering, when it does not say itself.",
+    )
+    retry_attempts: int = Field(
+        8,
+        ge=1,
+        le=50,
+        validation_alias=_env("TIDINGS_RETRY_ATTEMPTS"),
+        description="Most attempts for one delivery.",
+    )
+    retry_base_s: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        validation_alias=_env("TIDINGS_RETRY_BASE_S"),
+        description="Seconds before the second attempt; doubled each time, with full jitter added. Vendors ask for 10.",
+    )
+    lease_s: float = Field(
+        60.0,
+        ge=2,
+        le=3600,
+        validation_alias=_env("TIDINGS_LEASE_S"),
+        description="Seconds for which a worker owns a task; when it dies, another takes over after that.",
+    )
+    rescue_s: float = Field(
+        15.0,
+        ge=1,
+        le=3600,
+        validation_alias=_env("TIDINGS_RESCUE_S"),
+        description="Seconds after which a published task that no worker took is published again.",
+    )
+    gateway_origins: str = Field(
+        "",
+        validation_alias=_env("TIDINGS_GATEWAY_ORIGINS"),
+        description="Origins of web pages that may open a WebSocket, separated by commas "
+        "(https://app.example.com). Empty: pages of localhost only. *: all.",
+    )
+    user_token_ttl_s: int = Field(
+        3600,
+        ge=60,
+        le=86_400,
+        validation_alias=_env("TIDINGS_USER_TOKEN_TTL_S"),
+        description="Seconds for which a user token for the gateway is valid, when the call does not say.",
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """True when Tidings brings its own PostgreSQL."""
+        return not self.db_host
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment only: one place to look."""
+        return (init_settings, env_settings)
+
+
+def env_names() -> dict[str, list[str]]:
+    """Field name → its names in the environment, the preferred one first."""
+    names = {}
+    for field, info in Settings.model_fields.items():
+        assert isinstance(info.validation_alias, AliasChoices)
+        names[field] = [str(choice) for choice in info.validation_alias.choices]
+    return names
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings, or raise `SetupError` with a sentence for each thing to mend.
+
+    An unknown `TIDINGS_…` variable is an error: most often it is a typo of one that matters.
+    """
+    environ = os.environ if environ is None else environ
+    names = env_names()
+    known = {name for choices in names.values() for name in choices}
+    sentences = [
+        f"{name} is not a setting of Tidings; {_nearest(name, known)}"
+        for name in environ
+        if name.startswith("TIDINGS_") and name not in known
+    ]
+    values = {}
+    for field, choices in names.items():
+        given = [environ[name] for name in choices if name in environ]
+        if given:
+            values[field] = given[0].strip()
+    try:
+        settings = Settings.model_construct() if sentences else Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        sentences += [f"{names[str(e['loc'][0])][0]}: {e['msg']}; it is {_shown(e, values)}" for e in error.errors()]
+        raise SetupError(_listed(sentences)) from None
+    sentences += _too_short(settings) if not sentences else []
+    if sentences:
+        raise SetupError(_listed(sentences))
+    return settings
+
+
+def _too_short(settings: Settings) -> list[str]:
+    secrets = {"TIDINGS_API_KEY": settings.api_key, "TIDINGS_SECRET": settings.secret}
+    return [
+        f"{name} is too short to be safe: use at least 32 random characters, such as `openssl rand -base64 32`"
+        for name, secret in secrets.items()
+        if 0 < len(secret.get_secret_value()) < 32
+    ]
+
+
+def _shown(error: object, values: Mapping[str, str]) -> str:
+    field = error["loc"][0]  # type: ignore[index]
+    secret = Settings.model_fields[field].annotation is SecretStr
+    return "hidden" if secret else repr(values.get(field, ""))
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only on the way out
+
+    close = get_close_matches(name, sorted(known), 1)
+    return f"did you mean {close[0]}?" if close else "remove it, or see `tidings config` for the names"
+
+
+def _listed(sentences: list[str]) -> str:
+    return "These settings can't be used:\n" + "\n".join(f"  - {s}." for s in sentences)
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """(name, value in force, description) of every setting, secrets masked."""
+    rows = []
+    for field, choices in env_names().items():
+        value = getattr(settings, field)
+        if isinstance(value, SecretStr):
+            shown = "********" if value.get_secret_value() else ""
+        else:
+            shown = str(value)
+        rows.append((choices[0], shown, Settings.model_fields[field].description or ""))
+    return rows

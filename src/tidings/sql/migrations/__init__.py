@@ -1,0 +1,1 @@
+"""The road of the schema: one numbered SQL file a step, run by Alembic."""

@@ -1,0 +1,66 @@
+-- name: record
+-- A new delivery, or the next state of one. A delivery that was confirmed stays delivered.
+INSERT INTO deliveries AS d (notification_id, channel, device_id, project_id, status, reason, detail, provider,
+    emulated, provider_message_id, attempts, next_attempt_at, sent_at)
+SELECT * FROM unnest(
+    $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::boolean[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[])
+ON CONFLICT (notification_id, channel, device_id) DO UPDATE SET
+    status = CASE WHEN d.status = 'delivered' THEN d.status ELSE excluded.status END,
+    reason = excluded.reason,
+    detail = excluded.detail,
+    provider = excluded.provider,
+    emulated = excluded.emulated,
+    provider_message_id = coalesce(excluded.provider_message_id, d.provider_message_id),
+    attempts = greatest(d.attempts, excluded.attempts),
+    next_attempt_at = CASE WHEN d.status = 'delivered' THEN NULL ELSE excluded.next_attempt_at END,
+    sent_at = coalesce(least(d.sent_at, excluded.sent_at), d.sent_at, excluded.sent_at),
+    updated_at = now()
+
+-- name: record_attempts
+INSERT INTO attempts (notification_id, channel, device_id, number, outcome, reason, detail, provider, duration_ms)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::integer[])
+ON CONFLICT DO NOTHING
+
+-- name: existing
+SELECT notification_id, channel, device_id, status, attempts, next_attempt_at
+FROM deliveries WHERE notification_id = ANY($1::bigint[])
+
+-- name: of_notification
+SELECT channel, device_id, status, reason, detail, provider, emulated, provider_message_id, attempts, next_attempt_at,
+    sent_at, delivered_at, created_at, updated_at
+FROM deliveries WHERE notification_id = $1
+ORDER BY channel, device_id
+
+-- name: attempts_of_notification
+SELECT channel, device_id, number, outcome, reason, detail, provider, duration_ms, created_at
+FROM attempts WHERE notification_id = $1
+ORDER BY channel, device_id, number
+
+-- name: confirm
+-- A device or client says that it has the notification. It may say so before the worker has recorded that it
+-- was sent: then this makes the row, and the worker's record joins it. $6: whose notification it must be, 0: any.
+INSERT INTO deliveries AS d (notification_id, channel, device_id, project_id, status, provider, emulated, attempts,
+    sent_at, delivered_at)
+SELECT n.id, v.channel, v.device_id, n.project_id, 'delivered', v.provider, false, 0, now(), now()
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[])
+    AS v(project_id, notification_id, channel, device_id, provider, user_id)
+JOIN notifications n ON n.id = v.notification_id AND n.project_id = v.project_id
+    AND (v.user_id = 0 OR n.user_id = v.user_id) AND n.status NOT IN ('scheduled', 'cancelled')
+ORDER BY n.id, v.channel, v.device_id
+ON CONFLICT (notification_id, channel, device_id) DO UPDATE SET
+    status = 'delivered',
+    reason = NULL,
+    next_attempt_at = NULL,
+    sent_at = coalesce(d.sent_at, now()),
+    delivered_at = coalesce(d.delivered_at, now()),
+    updated_at = now()
+RETURNING notification_id
+
+-- name: settle_confirmed
+UPDATE notifications SET
+    status = 'delivered',
+    sent_at = coalesce(sent_at, now()),
+    delivered_at = coalesce(delivered_at, now())
+WHERE id = ANY($1::bigint[]) AND status NOT IN ('delivered', 'cancelled')

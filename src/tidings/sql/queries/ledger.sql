@@ -1,0 +1,14 @@
+-- name: counts
+SELECT status, count(*) AS notifications FROM notifications GROUP BY status ORDER BY status
+
+-- name: lost
+-- In progress, and no task that would ever move them on. There must be none.
+SELECT n.id FROM notifications n
+WHERE n.status IN ('scheduled', 'pending', 'sending')
+  AND NOT EXISTS (
+      SELECT FROM (SELECT unnest(subject_ids) AS id FROM tasks WHERE kind <> 'broadcast') AS t WHERE t.id = n.id)
+ORDER BY n.id LIMIT 100
+
+-- name: tasks
+SELECT kind, lane, count(*) AS tasks, count(*) FILTER (WHERE publish_at < now() - interval '1 minute') AS overdue
+FROM tasks GROUP BY kind, lane ORDER BY kind, lane

@@ -1,0 +1,104 @@
+-- name: accept
+-- Stores notifications and, in the same statement and so in one commit, one task for each lane and due time,
+-- of at most $13 notifications. Items whose user does not exist in the project are left out; so are items
+-- whose idempotency key was used before. One row: now, then the ordinals and ids of what was stored, then the
+-- tasks that are due at once and how many notifications each has.
+WITH input AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('notifications', 'id')) AS id, i.*
+    FROM unnest(
+        $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::text[],
+        $9::text[], $10::timestamptz[], $11::text[], $12::bytea[]
+    ) WITH ORDINALITY AS i(project_id, user_id, title, body, data, lane, ttl_s, collapse_key,
+        overrides, scheduled_time, idempotency_key, idempotency_digest, ordinal)
+    JOIN users u ON u.id = i.user_id AND u.project_id = i.project_id
+), keyed AS (
+    INSERT INTO idempotency_keys (project_id, key, digest, notification_id)
+    SELECT project_id, idempotency_key, idempotency_digest, id FROM input WHERE idempotency_key IS NOT NULL
+    ON CONFLICT DO NOTHING
+    RETURNING notification_id
+), fresh AS MATERIALIZED (
+    SELECT * FROM input
+    WHERE idempotency_key IS NULL OR id IN (SELECT notification_id FROM keyed)
+), stored AS (
+    INSERT INTO notifications (id, project_id, user_id, title, body, data, status, lane, ttl_s, collapse_key,
+        overrides, scheduled_time)
+    SELECT id, project_id, user_id, title, body, data::jsonb,
+        CASE WHEN scheduled_time IS NULL THEN 'pending' ELSE 'scheduled' END,
+        lane, ttl_s, collapse_key, overrides::jsonb, scheduled_time
+    FROM fresh
+), work AS (
+    INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at)
+    SELECT project_id,
+        CASE WHEN scheduled_time IS NULL THEN 'deliver' ELSE 'scheduled' END,
+        lane,
+        array_agg(id ORDER BY id),
+        coalesce(scheduled_time, now()),
+        coalesce(scheduled_time, now() + make_interval(secs => $14))
+    FROM (
+        SELECT *, (row_number() OVER (PARTITION BY project_id, lane, scheduled_time) - 1) / $13 AS part FROM fresh
+    ) AS parted
+    GROUP BY project_id, lane, scheduled_time, part
+    RETURNING id, kind, lane, cardinality(subject_ids) AS size
+)
+SELECT now() AS created_at,
+    (SELECT array_agg(ordinal ORDER BY ordinal) FROM fresh) AS ordinals,
+    (SELECT array_agg(id ORDER BY ordinal) FROM fresh) AS ids,
+    (SELECT array_agg(id ORDER BY id) FROM work WHERE kind = 'deliver') AS task_ids,
+    (SELECT array_agg(lane ORDER BY id) FROM work WHERE kind = 'deliver') AS task_lanes,
+    (SELECT array_agg(size ORDER BY id) FROM work WHERE kind = 'deliver') AS task_sizes
+
+-- name: by_idempotency_keys
+-- What earlier requests with these keys made.
+SELECT k.project_id, k.key, k.digest, k.notification_id, n.created_at, n.scheduled_time
+FROM unnest($1::bigint[], $2::text[]) AS v(project_id, key)
+JOIN idempotency_keys k ON k.project_id = v.project_id AND k.key = v.key
+LEFT JOIN notifications n ON n.id = k.notification_id
+
+-- name: get
+SELECT id, user_id, title, body, data, status, lane, ttl_s, collapse_key, overrides, suppressions, scheduled_time,
+    sent_at, delivered_at, read_at, created_at
+FROM notifications WHERE project_id = $1 AND id = $2
+
+-- name: of_user
+-- Newest first, from before id $3.
+SELECT id, user_id, title, body, data, status, lane, ttl_s, collapse_key, overrides, suppressions, scheduled_time,
+    sent_at, delivered_at, read_at, created_at
+FROM notifications WHERE project_id = $1 AND user_id = $2 AND id < $3
+ORDER BY id DESC LIMIT $4
+
+-- name: cancel
+UPDATE notifications SET status = 'cancelled'
+WHERE project_id = $1 AND id = $2 AND status = 'scheduled'
+RETURNING id
+
+-- name: mark_read
+UPDATE notifications n SET read_at = coalesce(n.read_at, now())
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS v(project_id, user_id, id)
+WHERE n.id = v.id AND n.project_id = v.project_id AND n.user_id = v.user_id
+
+-- name: begin_scheduled
+-- From here on they can't be cancelled any more.
+UPDATE notifications SET status = 'sending' WHERE id = ANY($1::bigint[]) AND status = 'scheduled'
+
+-- name: load
+-- All that planning needs, a row for each notification and enabled device of its user (one without, if none).
+SELECT n.id, n.project_id, n.user_id, n.title, n.body, n.data, n.status, n.lane, n.ttl_s, n.collapse_key, n.overrides,
+    n.scheduled_time, n.created_at, u.id IS NOT NULL AS user_exists,
+    d.id AS device_id, d.device_type, d.device_token
+FROM unnest($1::bigint[]) AS s(id)
+JOIN notifications n ON n.id = s.id
+LEFT JOIN users u ON u.id = n.user_id
+LEFT JOIN devices d ON d.user_id = n.user_id AND d.disabled_at IS NULL
+ORDER BY n.id, d.id
+
+-- name: settle
+-- Best outcome wins: what was delivered or sent stays so. Times keep their first value.
+UPDATE notifications n SET
+    status = CASE
+        WHEN n.status = 'delivered' OR n.status = 'cancelled' THEN n.status
+        WHEN n.status = 'sent' AND v.status <> 'delivered' THEN 'sent'
+        ELSE v.status END,
+    sent_at = coalesce(least(n.sent_at, v.sent_at), n.sent_at, v.sent_at),
+    suppressions = coalesce(string_to_array(v.suppressions, ' '), n.suppressions)
+FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[]) AS v(id, status, sent_at, suppressions)
+WHERE n.id = v.id

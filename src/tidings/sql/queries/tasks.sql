@@ -1,0 +1,48 @@
+-- name: claim
+-- Whose lease has not run out is left alone: somebody is at it. The fence tells later who claimed last.
+UPDATE tasks SET fence = fence + 1,
+    lease_until = now() + make_interval(secs => $2), publish_at = now() + make_interval(secs => $2)
+WHERE id = ANY($1::bigint[]) AND due_at <= now() + interval '1 second' AND (lease_until IS NULL OR lease_until < now())
+RETURNING id, project_id, kind, lane, subject_ids, fence
+
+-- name: hold
+-- The ones that are still ours, locked so that nobody claims them before the record is committed.
+SELECT t.id FROM tasks t JOIN unnest($1::bigint[], $2::integer[]) AS v(id, fence) ON t.id = v.id AND t.fence = v.fence
+ORDER BY t.id FOR UPDATE OF t
+
+-- name: finish
+DELETE FROM tasks t USING unnest($1::bigint[], $2::integer[]) AS v(id, fence) WHERE t.id = v.id AND t.fence = v.fence
+
+-- name: create
+INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at)
+VALUES ($1, $2, $3, $4, $5, $5)
+
+-- name: create_broadcast
+INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at)
+VALUES ($1, 'broadcast', 'normal', ARRAY[$2::bigint], now(), now() + make_interval(secs => $3))
+RETURNING id
+
+-- name: due
+-- What waits for the scheduler: due, and neither in the queue since a short while nor under a lease.
+SELECT id, project_id, kind, lane, cardinality(subject_ids) AS size, fence
+FROM tasks
+WHERE publish_at <= now() AND (lease_until IS NULL OR lease_until < now())
+ORDER BY publish_at LIMIT $1
+FOR UPDATE SKIP LOCKED
+
+-- name: merge
+-- Small due tasks of one kind, lane and project become one: the first takes the subjects of the others.
+WITH gone AS (
+    DELETE FROM tasks WHERE id = ANY($2::bigint[]) RETURNING subject_ids
+)
+UPDATE tasks SET subject_ids = subject_ids || (
+    SELECT array_agg(s.id) FROM gone, unnest(gone.subject_ids) AS s(id)
+)
+WHERE id = $1
+RETURNING cardinality(subject_ids)
+
+-- name: published
+UPDATE tasks SET publish_at = now() + make_interval(secs => $2) WHERE id = ANY($1::bigint[])
+
+-- name: next_due
+SELECT extract(epoch FROM min(publish_at) - now())::float8 FROM tasks

@@ -1,0 +1,57 @@
+-- name: create
+INSERT INTO users (project_id, external_id, name, email, phone, locale, timezone)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+
+-- name: upsert
+-- By external_id. Fields that the caller left out ($8: the ones given) stay as they are.
+INSERT INTO users AS u (project_id, external_id, name, email, phone, locale, timezone)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (project_id, external_id) DO UPDATE SET
+    name = CASE WHEN 'name' = ANY($8::text[]) THEN excluded.name ELSE u.name END,
+    email = CASE WHEN 'email' = ANY($8::text[]) THEN excluded.email ELSE u.email END,
+    phone = CASE WHEN 'phone' = ANY($8::text[]) THEN excluded.phone ELSE u.phone END,
+    locale = CASE WHEN 'locale' = ANY($8::text[]) THEN excluded.locale ELSE u.locale END,
+    timezone = CASE WHEN 'timezone' = ANY($8::text[]) THEN excluded.timezone ELSE u.timezone END,
+    updated_at = now()
+RETURNING id, external_id, name, email, phone, locale, timezone, created_at, updated_at, (xmax = 0) AS created
+
+-- name: change
+-- $4: the names of the fields given; the others stay.
+UPDATE users SET
+    external_id = CASE WHEN 'external_id' = ANY($3::text[]) THEN $4 ELSE external_id END,
+    name = CASE WHEN 'name' = ANY($3::text[]) THEN $5 ELSE name END,
+    email = CASE WHEN 'email' = ANY($3::text[]) THEN $6 ELSE email END,
+    phone = CASE WHEN 'phone' = ANY($3::text[]) THEN $7 ELSE phone END,
+    locale = CASE WHEN 'locale' = ANY($3::text[]) THEN $8 ELSE locale END,
+    timezone = CASE WHEN 'timezone' = ANY($3::text[]) THEN $9 ELSE timezone END,
+    updated_at = now()
+WHERE project_id = $1 AND id = $2
+RETURNING id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+
+-- name: get
+SELECT id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+FROM users WHERE project_id = $1 AND id = $2
+
+-- name: list
+-- By id, from after $2. $3: only this external_id, $4: only this email; null is any.
+SELECT id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+FROM users
+WHERE project_id = $1 AND id > $2
+  AND ($3::text IS NULL OR external_id = $3) AND ($4::text IS NULL OR email = $4)
+ORDER BY id LIMIT $5
+
+-- name: delete
+-- The devices go with the user. See erase_notifications for what was said to them.
+DELETE FROM users WHERE project_id = $1 AND id = $2 RETURNING id
+
+-- name: erase_notifications
+-- The ledger keeps that something was said and what became of it, not what it said.
+UPDATE notifications SET title = '', body = '', data = '{}', overrides = NULL, collapse_key = NULL
+WHERE project_id = $1 AND user_id = $2
+
+-- name: cancel_scheduled
+UPDATE notifications SET status = 'cancelled' WHERE project_id = $1 AND user_id = $2 AND status = 'scheduled'
+
+-- name: exists
+SELECT EXISTS (SELECT FROM users WHERE project_id = $1 AND id = $2)

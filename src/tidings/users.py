@@ -1,0 +1,143 @@
+"""Users: people who can be reached."""
+
+from datetime import datetime
+from typing import Annotated
+
+import asyncpg
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tidings.db import Connection, Pool, load, transaction
+from tidings.errors import Conflict, NotFound
+
+SQL = load("users")
+
+UserId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The user's id", examples=[1])]
+Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["John Doe"])]
+Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$", examples=["user@example.com"])]
+Phone = Annotated[str, Meta(max_length=32, pattern=r"^\+?[0-9][0-9 ().\-]{2,30}$", examples=["+1234567890"])]
+ExternalId = Annotated[str, Meta(min_length=1, max_length=255, description="Your own id of the user", examples=["u-42"])]
+Locale = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,8}([_\-][A-Za-z0-9]{1,8})*$", examples=["de-CH"])]
+Timezone = Annotated[
+    str, Meta(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+\-]*(/[A-Za-z0-9_+\-]+)*$", examples=["Europe/Zurich"])
+]
+
+FIELDS = ("external_id", "name", "email", "phone", "locale", "timezone")
+
+
+class NewUser(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A user to be created. Every field is optional."""
+
+    external_id: ExternalId | None = None
+    name: Name | None = None
+    email: Email | None = None
+    phone: Phone | None = None
+    locale: Locale | None = None
+    timezone: Timezone | None = None
+
+
+class UserChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to change of a user. A field that is left out stays; null empties it."""
+
+    external_id: ExternalId | None | UnsetType = UNSET
+    name: Name | None | UnsetType = UNSET
+    email: Email | None | UnsetType = UNSET
+    phone: Phone | None | UnsetType = UNSET
+    locale: Locale | None | UnsetType = UNSET
+    timezone: Timezone | None | UnsetType = UNSET
+
+
+class UserUpsert(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A user by your own id: made if new, otherwise changed as by PATCH."""
+
+    external_id: ExternalId
+    name: Name | None | UnsetType = UNSET
+    email: Email | None | UnsetType = UNSET
+    phone: Phone | None | UnsetType = UNSET
+    locale: Locale | None | UnsetType = UNSET
+    timezone: Timezone | None | UnsetType = UNSET
+
+
+class User(Struct, frozen=True):
+    """A user as the API shows it."""
+
+    id: int
+    email: str | None
+    name: str | None
+    phone: str | None
+    created_at: datetime
+    external_id: str | None = None
+    locale: str | None = None
+    timezone: str | None = None
+    updated_at: datetime | None = None
+
+
+async def create(db: Pool | Connection, project_id: int, new: NewUser) -> User:
+    """Create a user. Raises `Conflict` (external_id_taken)."""
+    try:
+        row = await db.fetchrow(SQL["create"], project_id, *(getattr(new, name) for name in FIELDS))
+    except asyncpg.UniqueViolationError:
+        raise Conflict(code="external_id_taken") from None
+    assert row is not None
+    return User(**dict(row))
+
+
+async def upsert(db: Pool | Connection, project_id: int, user: UserUpsert) -> tuple[User, bool]:
+    """Create or change the user with this external_id; True: created. Twice is safe."""
+    given, values = _given(user)
+    row = await db.fetchrow(SQL["upsert"], project_id, *values, given)
+    assert row is not None
+    fields = dict(row)
+    created: bool = fields.pop("created")
+    return User(**fields), created
+
+
+async def change(db: Pool | Connection, project_id: int, user_id: int, wanted: UserChange) -> User:
+    """Change the fields given. Raises `NotFound`, `Conflict`. Twice is safe."""
+    given, values = _given(wanted)
+    try:
+        row = await db.fetchrow(SQL["change"], project_id, user_id, given, *values)
+    except asyncpg.UniqueViolationError:
+        raise Conflict(code="external_id_taken") from None
+    if row is None:
+        raise NotFound(code="user_not_found")
+    return User(**dict(row))
+
+
+def _given(user: UserChange | UserUpsert) -> tuple[list[str], list[str | None]]:
+    values = [getattr(user, name) for name in FIELDS]
+    given = [name for name, value in zip(FIELDS, values, strict=True) if value is not UNSET]
+    return given, [None if value is UNSET else value for value in values]
+
+
+async def get(db: Pool | Connection, project_id: int, user_id: int) -> User:
+    """One user. Raises `NotFound`."""
+    row = await db.fetchrow(SQL["get"], project_id, user_id)
+    if row is None:
+        raise NotFound(code="user_not_found")
+    return User(**dict(row))
+
+
+async def list_users(
+    db: Pool | Connection, project_id: int, after: int, limit: int, external_id: str | None, email: str | None
+) -> list[User]:
+    """Users by id, from after the id `after`."""
+    rows = await db.fetch(SQL["list"], project_id, after, external_id, email, limit)
+    return [User(**dict(row)) for row in rows]
+
+
+async def delete(db: Pool | Connection, project_id: int, user_id: int) -> None:
+    """Delete a user with the devices; what was said to them is erased, that it was said is kept.
+
+    Scheduled notifications are cancelled; one that is on its way ends as suppressed. Raises `NotFound`.
+    """
+    async with transaction(db) as connection:
+        if await connection.fetchval(SQL["delete"], project_id, user_id) is None:
+            raise NotFound(code="user_not_found")
+        await connection.execute(SQL["cancel_scheduled"], project_id, user_id)
+        await connection.execute(SQL["erase_notifications"], project_id, user_id)
+
+
+async def must_exist(db: Pool | Connection, project_id: int, user_id: int) -> None:
+    """Raises `NotFound` unless the project has this user."""
+    if not await db.fetchval(SQL["exists"], project_id, user_id):
+        raise NotFound(code="user_not_found")

@@ -1,0 +1,71 @@
+"""The worker's loops: a few for each lane, so that a full lane leaves the others their own hands."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import structlog
+
+from tidings import broadcasts, tasks
+from tidings.bus import Bus
+from tidings.errors import StaleClaim
+from tidings.queue import Lane, Queue, Ticket
+from tidings.worker.deliver import Delivering, deliver
+
+log = structlog.get_logger("tidings.worker")
+
+HANDS: Mapping[Lane, int] = {Lane.CRITICAL: 2, Lane.NORMAL: 3, Lane.SCHEDULED: 2, Lane.BULK: 2}
+PAUSE_AFTER_ERROR_S = 1.0
+
+
+class Worker:
+    """Takes tickets and delivers until it is stopped. Any number may run at once, here and elsewhere."""
+
+    def __init__(self, work: Delivering, queue: Queue, bus: Bus) -> None:
+        self._work = work
+        self._queue = queue
+        self._bus = bus
+        self._busy: set[asyncio.Task[None]] = set()
+        self._takers: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to take tickets from all lanes."""
+        self._takers = [asyncio.create_task(self._hand(lane)) for lane, hands in HANDS.items() for _ in range(hands)]
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing more, and let what is in flight finish within `grace_s`; the lease covers the rest."""
+        for taker in self._takers:
+            taker.cancel()
+        await asyncio.gather(*self._takers, return_exceptions=True)
+        if self._busy:
+            _, late = await asyncio.wait(self._busy, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _hand(self, lane: Lane) -> None:
+        while True:
+            tickets = await self._queue.take(lane, tasks.GROUP_SIZE)
+            handling = asyncio.create_task(self._handle(tickets))
+            self._busy.add(handling)
+            handling.add_done_callback(self._busy.discard)
+            await asyncio.shield(handling)
+
+    async def _handle(self, tickets: Sequence[Ticket]) -> None:
+        """One group. What goes wrong here is logged, and the scheduler brings the tasks again."""
+        try:
+            claims = await tasks.claim(self._work.db, [ticket.task_id for ticket in tickets], self._work.lease_s)
+            for claim in [claim for claim in claims if claim.kind == "broadcast"]:
+                await broadcasts.send(self._work.db, self._bus, claim)
+            wanted = [claim for claim in claims if claim.kind != "broadcast"]
+            if wanted:
+                await deliver(self._work, wanted)
+            await self._queue.done(tickets)
+        except StaleClaim as error:
+            log.warning("claim_lost", detail=str(error))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            log.warning("group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(PAUSE_AFTER_ERROR_S)
+        except Exception:
+            log.exception("group_failed", tasks=[t.task_id for t in tickets])
+            await asyncio.sleep(PAUSE_AFTER_ERROR_S)

@@ -1,0 +1,162 @@
+"""Writes down what became of a group's attempts: all of it in one transaction, or none."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+from msgspec import Struct
+
+from tidings import deliveries, devices, tasks
+from tidings.db import Connection, Pool
+from tidings.deliveries import Recorded, Settled
+from tidings.providers.contract import Gone, Outcome, Reason, Sent
+from tidings.tasks import Claim
+from tidings.worker.plan import Known, Plan, Planned, Subject, status_of
+from tidings.worker.retry import Step
+
+Key = tuple[str, int]  # channel, device id
+
+
+class Attempted(Struct, frozen=True):
+    """An attempt with its outcome. `called` False: no call was made, because the account is paused."""
+
+    planned: Planned
+    outcome: Outcome
+    step: Step
+    at: datetime
+    duration_ms: int
+    called: bool
+    provider: str
+    emulated: bool
+
+    @property
+    def key(self) -> Key:
+        return self.planned.address.channel, self.planned.address.device_id
+
+    @property
+    def is_delivery(self) -> bool:
+        """False for a user without an open socket: that is a suppression, there was no address to send to."""
+        return self.step.reason is not Reason.NOT_CONNECTED
+
+
+class Group(Struct, frozen=True):
+    """Claimed tasks and what to do for each of their notifications.
+
+    `statuses` and `suppressions` are the present truth by notification, brought forward by each record.
+    """
+
+    claims: Sequence[Claim]
+    plans: Sequence[tuple[Subject, Plan]]
+    statuses: dict[int, dict[Key, str]]
+    suppressions: dict[int, list[str]]
+
+    @classmethod
+    def of(
+        cls,
+        claims: Sequence[Claim],
+        plans: Sequence[tuple[Subject, Plan]],
+        histories: Mapping[int, Mapping[Key, Known]],
+    ) -> Self:
+        """A group at its beginning: what is planned counts as pending until it is answered."""
+        statuses = {}
+        for subject, made in plans:
+            known = {key: delivery.status for key, delivery in histories.get(subject.id, {}).items()}
+            known |= {(one.address.channel, one.address.device_id): "pending" for one in made.attempts}
+            statuses[subject.id] = known
+        return cls(claims, plans, statuses, {subject.id: list(made.suppressions) for subject, made in plans})
+
+    @property
+    def planned(self) -> list[Planned]:
+        return [one for _, made in self.plans for one in made.attempts]
+
+
+async def record(db: Pool, group: Group, answered: Sequence[Attempted], *, last: bool) -> None:
+    """Record these attempts. `last`: nothing is left to do, the tasks end.
+
+    Raises `StaleClaim`, with nothing recorded, when another worker has claimed one of the tasks meanwhile.
+    """
+    settled = bring_forward(group, answered)
+    if last:
+        settled += [ending(subject, made) for subject, made in group.plans if made.status is not None]
+    rows = sorted((row_of(one) for one in answered if one.is_delivery), key=lambda r: (r.notification_id, r.channel))
+    async with db.acquire() as connection, connection.transaction():
+        await (tasks.finish if last else tasks.hold)(connection, group.claims)
+        await deliveries.record(connection, rows, sorted(settled, key=lambda s: s.notification_id))
+        await disable_gone(connection, answered)
+        await create_retries(connection, answered)
+
+
+def bring_forward(group: Group, answered: Sequence[Attempted]) -> list[Settled]:
+    """Enter the attempts into the group's statuses, and derive those of the notifications they belong to."""
+    sent_at: dict[int, datetime | None] = {}
+    for one in answered:
+        notification_id = one.planned.subject.id
+        sent_at.setdefault(notification_id, None)
+        if one.is_delivery:
+            group.statuses[notification_id][one.key] = one.step.status
+        else:
+            del group.statuses[notification_id][one.key]
+            group.suppressions[notification_id].append(f"{one.key[0]}:{one.step.reason}")
+        if one.step.status == "sent":
+            sent_at[notification_id] = min(one.at, sent_at[notification_id] or one.at)
+    return [
+        Settled(
+            notification_id,
+            status_of(group.statuses[notification_id].values()),
+            at,
+            tuple(group.suppressions[notification_id]),
+        )
+        for notification_id, at in sent_at.items()
+    ]
+
+
+def ending(subject: Subject, made: Plan) -> Settled:
+    """A notification that ends without an attempt."""
+    assert made.status is not None
+    return Settled(subject.id, made.status, None, tuple(made.suppressions))
+
+
+def row_of(one: Attempted) -> Recorded:
+    """An attempt as it is recorded."""
+    subject, step = one.planned.subject, one.step
+    return Recorded(
+        notification_id=subject.id,
+        channel=one.planned.address.channel,
+        device_id=one.planned.address.device_id,
+        project_id=subject.project_id,
+        status=step.status,
+        outcome=one.outcome.__struct_config__.tag,  # type: ignore[arg-type]
+        provider=one.provider,
+        emulated=one.emulated,
+        number=one.planned.attempt if one.called else 0,
+        attempts=one.planned.attempt if step.counts else one.planned.attempt - 1,
+        duration_ms=one.duration_ms,
+        reason=step.reason,
+        detail=step.detail,
+        provider_message_id=one.outcome.provider_message_id if isinstance(one.outcome, Sent) else None,
+        next_attempt_at=step.next_attempt_at,
+        sent_at=one.at if step.status == "sent" else None,
+    )
+
+
+async def disable_gone(connection: Connection, answered: Sequence[Attempted]) -> None:
+    """Disable the devices that the vendor says are gone, unless they were registered again since."""
+    gone = [
+        (one.planned.address.device_id, str(one.outcome.reason), one.outcome.since or one.at)
+        for one in answered
+        if isinstance(one.outcome, Gone) and one.planned.address.device_id
+    ]
+    await devices.disable(connection, sorted(gone))
+
+
+async def create_retries(connection: Connection, answered: Sequence[Attempted]) -> None:
+    """One task for all retries of a project and lane that are due in the same second."""
+    due: dict[tuple[int, str, datetime], list[int]] = {}
+    for one in answered:
+        at, subject = one.step.next_attempt_at, one.planned.subject
+        if at is not None:
+            ids = due.setdefault((subject.project_id, subject.lane, at.replace(microsecond=0)), [])
+            if subject.id not in ids[-1:]:
+                ids.append(subject.id)
+    for (project_id, lane, at), ids in due.items():
+        await tasks.create(connection, project_id, "retry", lane, sorted(set(ids)), at)

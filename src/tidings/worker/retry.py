@@ -1,0 +1,63 @@
+"""What happens after an attempt: a pure function of its outcome."""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
+
+LONGEST_WAIT_S = 3600.0
+
+
+class Policy(Struct, frozen=True):
+    """`attempts`: the most for one delivery. `base_s`: seconds before the second; doubled each time."""
+
+    attempts: int = 8
+    base_s: float = 10.0
+
+
+class Step(Struct, frozen=True):
+    """The next state of a delivery. `next_attempt_at` is set exactly when it stays pending.
+
+    `counts`: False when the attempt said nothing about the message (the account was paused).
+    """
+
+    status: str
+    next_attempt_at: datetime | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+    counts: bool = True
+
+
+def next_step(
+    outcome: Outcome, attempt: int, policy: Policy, now: datetime, expires_at: datetime, jitter: float
+) -> Step:
+    """Decide. `attempt` counts from 1; `jitter` is drawn from 0 to 1 by the caller."""
+    match outcome:
+        case Sent():
+            return Step("sent")
+        case Rejected(reason=Reason.NOT_CONNECTED, detail=detail):
+            return Step("suppressed", None, Reason.NOT_CONNECTED, detail)
+        case Rejected(reason, detail) | Gone(reason, detail):
+            return Step("failed", None, reason, detail)
+        case Paused(reason, detail, after_s):
+            return _later(now, after_s * (1 + jitter / 4), expires_at, reason, detail, counts=False)
+        case Retry(reason, detail, after_s):
+            if attempt >= policy.attempts:
+                return Step("failed", None, reason, detail)
+            wait_s = max(backoff_s(attempt, policy) * (1 + jitter), after_s or 0.0)
+            return _later(now, wait_s, expires_at, reason, detail, counts=True)
+
+
+def backoff_s(attempt: int, policy: Policy) -> float:
+    """Seconds to wait at least after the given attempt failed, before jitter: base, twice, four times …"""
+    return float(min(LONGEST_WAIT_S, policy.base_s * 2 ** min(attempt - 1, 30)))
+
+
+def _later(
+    now: datetime, wait_s: float, expires_at: datetime, reason: Reason, detail: str, *, counts: bool
+) -> Step:
+    at = now + timedelta(seconds=wait_s)
+    if at > expires_at:
+        return Step("expired", None, reason, detail, counts)
+    return Step("pending", at, reason, detail, counts)
