@@ -226,7 +226,9 @@ def fcm_account(settings: Settings, emulators: Emulators | None) -> FcmAccount:
     """The Firebase account to send with: the operator's, or the emulator's."""
     if emulators is not None:
         account = parse_service_account(emulators.service_account)
-        return FcmAccount(account, emulators.fcm_url, emulators.ca_pem, emulated=True)
+        return FcmAccount(
+            account, emulators.fcm_url, emulators.ca_pem, emulated=True, retry_floor_s=settings.retry_base_s
+        )
     if not settings.fcm_credentials:
         raise SetupError("TIDINGS_FCM_CREDENTIALS must name a Firebase service-account JSON file.")
     try:

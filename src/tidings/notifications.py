@@ -32,12 +32,18 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["critical", "normal", "bulk"],
         Meta(description="How urgent it is against others: critical never waits behind bulk"),
     ] = "normal"
-    ttl_s: Annotated[
-        int | None, Meta(ge=0, le=2_419_200, description="Seconds for which it is worth delivering", examples=[3600])
-    ] = None
-    collapse_key: Annotated[
-        str | None, Meta(min_length=1, max_length=64, description="A later one with this key replaces it on the device")
-    ] = None
+    ttl_s: (
+        Annotated[
+            int, Meta(ge=0, le=2_419_200, description="Seconds for which it is worth delivering", examples=[3600])
+        ]
+        | None
+    ) = None
+    collapse_key: (
+        Annotated[
+            str, Meta(min_length=1, max_length=64, description="A later one with this key replaces it on the device")
+        ]
+        | None
+    ) = None
     fcm: Annotated[FcmOverrides | None, Meta(description="Parts of the FCM message of your own")] = None
 
 
@@ -57,12 +63,12 @@ class Notification(Struct, frozen=True, omit_defaults=True):
     data: dict[str, Any]
     status: str
     created_at: datetime
+    lane: str
+    ttl_s: int
     scheduled_time: datetime | None = None
     sent_at: datetime | None = None
     delivered_at: datetime | None = None
     read_at: datetime | None = None
-    lane: str = "normal"
-    ttl_s: int | None = None
     collapse_key: str | None = None
 
 

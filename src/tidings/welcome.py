@@ -71,6 +71,8 @@ def addresses(app: App, user_id: int) -> list[str]:
         lines.append(f"  emulators  {app.emulators.plain_url}/phones (what the emulated phones received)")
     if app.new_key:
         lines.append(f"  API key    {app.new_key}   (shown this once)")
+    elif app.settings.api_key.get_secret_value():
+        lines.append("  API key    the one in TIDINGS_API_KEY")
     else:
         lines.append("  API key    printed at the first start; `tidings keys create --scopes admin` makes another")
     body = f'{{"user_id": {user_id}, "title": "Hello", "body": "Sent by hand"}}'

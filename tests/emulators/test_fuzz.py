@@ -28,9 +28,24 @@ HTTP2 = st.lists(FRAME, max_size=20).map(
 HTTP1 = st.lists(
     st.sampled_from(
         [
-            *(b"GET / HTTP/1.1\r\n", b"POST /x HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n", b"\x00"),
-            *(b"content-length: 5\r\n", b"content-length: x\r\n", b"transfer-encoding: chunked\r\n", b"5\r\nabcde"),
-            *(b"upgrade: h2c\r\nconnection: upgrade\r\n", b"CONNECT x:1 HTTP/1.1\r\n", b"expect: 100-continue\r\n"),
+            *(
+                b"GET / HTTP/1.1\r\n",
+                b"POST /x HTTP/1.1\r\n",
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                b"\r\n",
+                b"\x00",
+            ),
+            *(
+                b"content-length: 5\r\n",
+                b"content-length: x\r\n",
+                b"transfer-encoding: chunked\r\n",
+                b"5\r\nabcde",
+            ),
+            *(
+                b"upgrade: h2c\r\nconnection: upgrade\r\n",
+                b"CONNECT x:1 HTTP/1.1\r\n",
+                b"expect: 100-continue\r\n",
+            ),
         ]
     ),
     max_size=12,

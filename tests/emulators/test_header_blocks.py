@@ -19,7 +19,8 @@ FIELDS = st.lists(st.tuples(NAMES, VALUES, st.booleans()), max_size=12)
 
 
 @given(
-    blocks=st.lists(st.tuples(FIELDS, st.sampled_from([None, 0, 60, 300, 4096])), max_size=8), huffman=st.booleans()
+    blocks=st.lists(st.tuples(FIELDS, st.sampled_from([None, 0, 60, 300, 4096])), max_size=8),
+    huffman=st.booleans(),
 )
 def test_every_block_of_a_connection_decodes_as_it_was_encoded(
     blocks: list[tuple[list[tuple[str, str, bool]], int | None]], huffman: bool

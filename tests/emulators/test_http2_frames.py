@@ -124,7 +124,9 @@ async def test_continuation_in_single_bytes_and_after_it_the_table_is_right(serv
         # (an even cut: what is left after the loop is one or two bytes)
         to.send(frame(frames.DATA, ENDS, 1, b"one"))
         assert await to.body(1) == b"one"
-        to.send(frame(frames.HEADERS, WHOLE, 3, to.block(("x-long", "v"))), frame(frames.DATA, ENDS, 3, b"two"))
+        to.send(
+            frame(frames.HEADERS, WHOLE, 3, to.block(("x-long", "v"))), frame(frames.DATA, ENDS, 3, b"two")
+        )
         assert await to.body(3) == b"two"
 
 
@@ -269,12 +271,18 @@ DONE = frame(frames.HEADERS, WHOLE | ENDS, 1, Encoder().encode(HEAD))
 CONNECTION_FAULTS = {
     "frame too large": (b"\x00\x40\x01\x00\x00\x00\x00\x00\x01", ErrorCode.FRAME_SIZE_ERROR),
     "even stream": (frame(frames.HEADERS, WHOLE, 2, Encoder().encode(HEAD)), ErrorCode.PROTOCOL_ERROR),
-    "headers on stream 0": (frame(frames.HEADERS, WHOLE, 0, Encoder().encode(HEAD)), ErrorCode.PROTOCOL_ERROR),
+    "headers on stream 0": (
+        frame(frames.HEADERS, WHOLE, 0, Encoder().encode(HEAD)),
+        ErrorCode.PROTOCOL_ERROR,
+    ),
     "data on stream 0": (frame(frames.DATA, 0, 0, b"x"), ErrorCode.PROTOCOL_ERROR),
     "data on an idle stream": (frame(frames.DATA, 0, 5, b"x"), ErrorCode.PROTOCOL_ERROR),
     "data on a closed stream": (DONE + frame(frames.DATA, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),
     "stream used again": (DONE + OPEN, ErrorCode.STREAM_CLOSED),
-    "bad header block": (frame(frames.HEADERS, WHOLE, 1, b"\xff\xff\xff\xff\xff\xff"), ErrorCode.COMPRESSION_ERROR),
+    "bad header block": (
+        frame(frames.HEADERS, WHOLE, 1, b"\xff\xff\xff\xff\xff\xff"),
+        ErrorCode.COMPRESSION_ERROR,
+    ),
     "unknown index": (frame(frames.HEADERS, WHOLE, 1, b"\xbf"), ErrorCode.COMPRESSION_ERROR),
     "index 0": (frame(frames.HEADERS, WHOLE, 1, b"\x80"), ErrorCode.COMPRESSION_ERROR),
     "table too large": (frame(frames.HEADERS, WHOLE, 1, b"\x3f\xe1\xff\x03"), ErrorCode.COMPRESSION_ERROR),
@@ -342,18 +350,26 @@ async def test_the_first_frame_must_be_settings(server: RunningServer) -> None:
     writer.close()
 
 
-async def test_too_much_data_breaks_the_stream_window(server: RunningServer) -> None:
-    """A peer that ignores windows: we stop reading nothing, so the breach is certain only within one read."""
-    async with wire(server, {frames.HEADER_TABLE_SIZE: 0}) as to:
+async def test_an_endless_upload_is_refused_midway(server: RunningServer) -> None:
+    async with wire(server) as to:
         to.send(frame(frames.HEADERS, WHOLE, 1, to.block()))
-        for _ in range(70):
+        for _ in range(8 * 64 + 1):  # Eight times the limit of 1 MiB is drained before patience ends.
             to.send(frame(frames.DATA, 0, 1, b"d" * 16_384))
+            await to.writer.drain()
         flags, stream, _ = await to.until(frames.HEADERS)
-        assert (flags & frames.END_STREAM, stream) == (0, 1)  # 413 by size: windows were refilled as we read.
+        assert (flags & frames.END_STREAM, stream) == (0, 1)
+        assert b"too large" in await to.body(1)
+        _, stream, payload = await to.until(frames.RST_STREAM)
+        assert (stream, int.from_bytes(payload, "big")) == (1, ErrorCode.NO_ERROR)
+        to.send(frame(frames.DATA, 0, 1, b"unaware"))
+        to.send(frame(frames.HEADERS, WHOLE, 3, to.block()), frame(frames.DATA, ENDS, 3, b"next"))
+        assert await to.body(3) == b"next"
 
 
 @pytest.mark.parametrize("table", [0, 100, 4096, 65_536])
-async def test_the_h2_library_understands_us_whatever_its_table_size(server: RunningServer, table: int) -> None:
+async def test_the_h2_library_understands_us_whatever_its_table_size(
+    server: RunningServer, table: int
+) -> None:
     client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
     client.local_settings.header_table_size = table
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -29,7 +29,7 @@ class Place(Struct, frozen=True):
     ca_pem: bytes
 
     def client(self) -> ClientBuilder:
-        builder = ClientBuilder().no_proxy().timeout(timedelta(seconds=20))
+        builder = ClientBuilder().no_proxy().timeout(timedelta(seconds=20)).http2_max_header_list_size(60_000)
         return builder.add_root_certificate_pem(self.ca_pem)
 
     def trust(self) -> ssl.SSLContext:
@@ -110,7 +110,15 @@ async def post(client: Any, url: str, body: bytes) -> tuple[int, bytes]:
     return response.status, bytes(await response.bytes())
 
 
-KINDS = ("reqwest-h2-tls", "reqwest-h1-tls", "reqwest-h1", "httpx-h2-tls", "httpx-h2", "httpx-h1-tls", "httpx-h1")
+KINDS = (
+    "reqwest-h2-tls",
+    "reqwest-h1-tls",
+    "reqwest-h1",
+    "httpx-h2-tls",
+    "httpx-h2",
+    "httpx-h1-tls",
+    "httpx-h1",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -219,9 +227,7 @@ async def test_a_reset_leaves_the_other_streams_alone(place: Place) -> None:
         await post(client, place.url("/echo"), b"opens the connection")
         before = place.tls.connections
         slow = [post(client, place.url("/slow"), b"s") for _ in range(20)]
-        results = await asyncio.gather(
-            *slow, post(client, place.url("/reset"), b"x"), return_exceptions=True
-        )
+        results = await asyncio.gather(*slow, post(client, place.url("/reset"), b"x"), return_exceptions=True)
         assert results[:20] == [(200, b"s")] * 20
         assert isinstance(results[20], RequestError)
         assert place.tls.connections == before

@@ -60,9 +60,8 @@ def test_recorded_answer(path: Path) -> None:
     assert entry.source
     got = msgspec.to_builtins(outcome(answer))
     got.pop("detail", None)
-    defaults = {"account_wide": False} if entry.outcome["type"] == "retry" else {}
-    defaults |= {"since": None} if entry.outcome["type"] == "gone" else {}
-    assert got == defaults | entry.outcome
+    defaults: dict[str, dict[str, Any]] = {"retry": {"account_wide": False}, "gone": {"since": None}}
+    assert got == defaults.get(entry.outcome["type"], {}) | entry.outcome
 
 
 def test_every_row_is_walked_by_a_recorded_answer() -> None:

@@ -86,6 +86,7 @@ TAKEN: dict[str, type] = {}  # filled while the route modules are imported, read
 def takes(kind: type) -> type[Operation]:
     """Declare a route's body to the OpenAPI document: `operation_class=takes(NewUser)`."""
     TAKEN[kind.__name__] = kind
+    _decoder(kind)  # a type that msgspec can't decode is found here, not at the first call
 
     @dataclass
     class OperationWithBody(Operation):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from tidings import idempotency
 from tidings.api.services import Call, services
@@ -17,8 +17,8 @@ MOST_LENGTH = 255
 
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         max_length=MOST_LENGTH,
         description="Any text of your own, new for each request: sent again within a day, nothing is done twice",
     ),

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from litestar import Request
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from tidings.errors import BadRequest
 
-Limit = Annotated[int, Parameter(ge=1, le=500, description="How many to answer at most")]
-Cursor = Annotated[str | None, Parameter(max_length=64, description="Where to go on: from the Link header")]
+Limit = Annotated[int, QueryParameter(ge=1, le=500, description="How many to answer at most")]
+Cursor = Annotated[str | None, QueryParameter(max_length=64, description="Where to go on: from the Link header")]
 MOST_ID = 2**63 - 1
 
 

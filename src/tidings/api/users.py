@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from litestar import Response, delete, get, patch, post, put
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from tidings import users
@@ -71,8 +71,8 @@ async def list_users(
     request: Call,
     limit: Limit = 50,
     cursor: Cursor = None,
-    external_id: Annotated[str | None, Parameter(max_length=255, description="Only the user with your id")] = None,
-    email: Annotated[str | None, Parameter(max_length=255, description="Only users with this address")] = None,
+    external_id: Annotated[str | None, QueryParameter(max_length=255, description="Only the user with your id")] = None,
+    email: Annotated[str | None, QueryParameter(max_length=255, description="Only users with this address")] = None,
 ) -> Response[list[User]]:
     """Oldest first. The next page is in the `Link` header."""
     for text in (external_id, email):
@@ -126,7 +126,7 @@ async def delete_user(request: Call, user_id: int) -> None:
 class TokenRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """How long the token shall be valid."""
 
-    ttl_s: Annotated[int | None, Meta(ge=60, le=86_400, description="Seconds", examples=[3600])] = None
+    ttl_s: Annotated[int, Meta(ge=60, le=86_400, description="Seconds", examples=[3600])] | None = None
 
 
 class UserToken(Struct, frozen=True):

@@ -33,7 +33,7 @@ class Http1Session(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         # What waits for its turn: requests with their keep-alive wish, and at most one refusal at the end.
         self._queue: deque[tuple[Request | Response, bool]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Future[Answer] | None = None
         self._keep_alive = True
         self._current: Request | None = None
         self._refused = False

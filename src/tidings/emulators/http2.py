@@ -17,6 +17,7 @@ from tidings.emulators.listener import Listener
 from tidings.emulators.streams import Outgoing, Stream, StreamWindow
 
 _KEPT_CLOSED = 10_000
+_PATIENCE = 8
 _TOO_LARGE = Response(413, b'{"error":"body too large"}', (("content-type", "application/json"),))
 
 
@@ -126,8 +127,6 @@ class Http2Session(asyncio.Protocol):
         self._streams[stream_id] = stream
         if flags & frames.END_STREAM:
             self._complete(stream)
-        elif head.content_length is not None and head.content_length > self._limits.max_body:
-            self._refuse_body(stream)
         elif head.headers.get("expect", "").lower() == "100-continue":
             self._out.informational(stream_id, 100)
 
@@ -153,10 +152,12 @@ class Http2Session(asyncio.Protocol):
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA after the end of the request")
         stream.take(payload, size)
         self._buffered += len(payload)
+        if stream.received > self._limits.max_body:
+            self._discard(stream)
         if flags & frames.END_STREAM:
             self._complete(stream)
-        elif stream.received > self._limits.max_body:
-            self._refuse_body(stream)
+        elif stream.received > self._limits.max_body * _PATIENCE:
+            self._out.respond(stream, _TOO_LARGE)
         elif self._buffered > self._limits.max_buffered:
             raise StreamFault(ErrorCode.ENHANCE_YOUR_CALM, "too much half-sent at once")
         elif refund := stream.refund():
@@ -166,10 +167,10 @@ class Http2Session(asyncio.Protocol):
         head = stream.head
         if head.content_length is not None and head.content_length != stream.received:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length does not match the body")
-        if stream.received > self._limits.max_body:
-            self._refuse_body(stream)
-            return
         body = stream.finish()
+        if stream.received > self._limits.max_body:
+            self._out.respond(stream, _TOO_LARGE)
+            return
         self._buffered -= len(body)
         request = Request(head.method, head.path, head.query, head.headers, body, self)
         answer = self._listener.ask(request)
@@ -180,11 +181,11 @@ class Http2Session(asyncio.Protocol):
         else:
             stream.task = self._listener.spawn(answer, self, stream.id)
 
-    def _refuse_body(self, stream: Stream) -> None:
-        self._buffered -= stream.received
+    def _discard(self, stream: Stream) -> None:
+        """Keep nothing of a body that is too large. Many clients hear a refusal only once they have sent all of
+        it, so they are let to, up to `_PATIENCE` times the limit; beyond that they are refused midway."""
+        self._buffered -= sum(map(len, stream.parts))
         stream.parts.clear()
-        stream.received = 0
-        self._out.respond(stream, _TOO_LARGE)
 
     # Answers
 
@@ -224,7 +225,7 @@ class Http2Session(asyncio.Protocol):
 
     def _closed_stream(self, stream_id: int) -> None:
         """A frame for a stream that isn't open. Ones that we reset may still be spoken to (§5.1, closed)."""
-        if stream_id > self._last_stream:
+        if stream_id > self._last_stream or not stream_id:
             if self._leaving and stream_id & 1:
                 return
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream")
@@ -251,7 +252,7 @@ class Http2Session(asyncio.Protocol):
     def _forget(self, stream_id: int) -> None:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
-            self._buffered -= 0 if stream.complete else stream.received
+            self._buffered -= sum(map(len, stream.parts))
             self._out.forget(stream)
             if stream.task is not None:
                 stream.task.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from typing import Protocol
 
 from tidings.emulators.exchange import (
@@ -38,7 +39,7 @@ class Listener:
         self.handler = handler
         self.limits = limits
         self.sessions: set[Session] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Future[Answer]] = set()
         self.requests = 0
         self.connections = 0
         self.refused_connections = 0
@@ -64,20 +65,21 @@ class Listener:
             log.exception("emulator failed on %s %s", request.method, request.path)
             return INTERNAL_ERROR
 
-    def spawn(self, awaitable: Awaitable[Answer], session: "Answering", key: int) -> asyncio.Task[None]:
+    def spawn(self, awaitable: Awaitable[Answer], session: "Answering", key: int) -> asyncio.Future[Answer]:
         """Await an answer in a task and hand it to `session.answer(key, …)`. Cancel the task to forget it."""
-        task = asyncio.get_running_loop().create_task(self._finish(awaitable, session, key))
+        task = asyncio.ensure_future(awaitable)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(partial(self._finish, session, key))
         return task
 
-    async def _finish(self, awaitable: Awaitable[Answer], session: "Answering", key: int) -> None:
-        try:
-            answer = await awaitable
-        except Exception:
-            log.exception("emulator failed while answering later")
-            answer = INTERNAL_ERROR
-        session.answer(key, answer)
+    def _finish(self, session: "Answering", key: int, task: asyncio.Future[Answer]) -> None:
+        self.tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("emulator failed while answering later", exc_info=error)
+        session.answer(key, INTERNAL_ERROR if error is not None else task.result())
 
 
 class Answering(Protocol):

@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from tidings.emulators import frames
-from tidings.emulators.exchange import ErrorCode, Response
+from tidings.emulators.exchange import Answer, ErrorCode, Response
 from tidings.emulators.frames import ConnectionFault, StreamFault
 from tidings.emulators.header_blocks import RequestHead, response_block
 
 
 class StreamWindow:
-    """What the peer may still send us, in bytes. Refilled when half of it is used up."""
+    """What the peer may still send us, in bytes. Refilled when half of it is used up.
+
+    Because the refill is decided as each frame is read, and no frame is larger than half a window, a peer that
+    sends too early can't be told from one that waited; memory is bounded by the limits on bodies instead.
+    """
 
     STREAM = 256 * 1024
     CONNECTION = 4 * 1024 * 1024
@@ -30,8 +34,6 @@ class StreamWindow:
     def take(self, size: int) -> int:
         """Count `size` received bytes; answers the increment to announce now, mostly 0."""
         self._left -= size
-        if self._left < 0:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection window")
         if self._left * 2 > self._full:
             return 0
         refund = self._full - self._left
@@ -53,15 +55,13 @@ class Stream:
         self.spent = 0
         self.complete = False
         self.pending: memoryview | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Future[Answer] | None = None
 
     def take(self, payload: bytes, size: int) -> None:
         """Add received DATA; `size` counts the padding too, as flow control does (§6.9.1)."""
         self.parts.append(payload)
         self.received += len(payload)
         self.spent += size
-        if self.spent > StreamWindow.STREAM:
-            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream window")
 
     def refund(self) -> int:
         """The increment to announce for this stream now, 0 while half of its window is left."""

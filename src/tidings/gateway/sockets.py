@@ -113,7 +113,7 @@ class Socket(WSListener):
         if not self.closing:
             handshake = transport.close_handshake
             info = handshake and (handshake.sent or handshake.recv)
-            self._hub.count("closes", str(_code_of(info)) if info else "1006", 1)
+            self._hub.count("closes", str(_code_of(info.code)) if info else "1006", 1)
         self.closing = True
         self._pending.clear()
         self._hub.closed(self)
@@ -277,6 +277,9 @@ class Socket(WSListener):
 
     def _enqueue(self, frame: bytes) -> bool:
         if self.closing:
+            return False
+        if self._transport.is_close_frame_sent:  # picows closed it, for a frame that is not WebSocket
+            self._begin_end()
             return False
         pending = self._pending
         queued = self._queued + len(frame)
