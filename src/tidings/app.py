@@ -102,6 +102,8 @@ async def open_app(
             receipt_key=signing.derive(secret, signing.RECEIPTS),
         )
         api_socket = listen(settings.host, settings.port, "PORT") if Role.API in roles else None
+        if api_socket is not None:
+            stack.callback(api_socket.close)
         api_url = _url("http", api_socket) if api_socket else ""
         emulators = None
         if Role.WORKER in roles:

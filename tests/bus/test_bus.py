@@ -127,7 +127,9 @@ async def test_the_exact_gap_of_both_streams_comes_back(bus: Bus, missed: int) -
     assert mine.recovered
     assert everyone.recovered
     assert [msgspec.json.decode(f)["data"]["n"] for f in mine.frames] == list(range(2, missed + 2))
-    assert [msgspec.json.decode(f)["data"]["n"] for f in everyone.frames] == [-n for n in range(2, missed + 2)]
+    assert [msgspec.json.decode(f)["data"]["n"] for f in everyone.frames] == [
+        -n for n in range(2, missed + 2)
+    ]
     assert mine.position.offset == missed + 1
     await bus.publish(1, 7, 1000, b"{}")
     assert again.position("notification").offset == missed + 2  # it goes on right after the gap
@@ -187,7 +189,9 @@ async def test_presence_follows_the_sockets(bus: Bus) -> None:
     assert abs(clock.now() - gone.last_seen_at) < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("text", ["", "a", "a:", ":1", "a:-1", "a:01", "a:1 ", "a:١", "ä:1", "a:1:2", "a" * 33 + ":1"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "a:", ":1", "a:-1", "a:01", "a:1 ", "a:١", "ä:1", "a:1:2", "a" * 33 + ":1"]
+)
 def test_a_text_that_is_no_position_is_none(text: str) -> None:
     assert read_position(text) is None
 

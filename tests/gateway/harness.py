@@ -61,7 +61,9 @@ class World:
         self.counts[name, label] += n
 
     @asynccontextmanager
-    async def client(self, user_id: int = 7, project_id: int = 1, **positions: str) -> AsyncIterator["Client"]:
+    async def client(
+        self, user_id: int = 7, project_id: int = 1, **positions: str
+    ) -> AsyncIterator["Client"]:
         """A client that has said who it is and was welcomed."""
         async with connect(self.url, compression=None, max_queue=None, close_timeout=2) as connection:
             client = Client(connection)
@@ -119,7 +121,9 @@ class Raw:
         self.reader = reader
         self.writer = writer
 
-    def frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0) -> None:
+    def frame(
+        self, opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0
+    ) -> None:
         size = len(payload)
         head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
         flag = 0x80 if masked else 0

@@ -110,7 +110,9 @@ def test_a_star_is_every_page(origin: str) -> None:
     assert status(request(origins=("*",), origin=origin)) == 101
 
 
-@pytest.mark.parametrize("wrong", ["app.example.com", "https://", "ftp://a.example", "https://a.example/path"])
+@pytest.mark.parametrize(
+    "wrong", ["app.example.com", "https://", "ftp://a.example", "https://a.example/path"]
+)
 def test_a_setting_that_is_no_origin_stops_the_start(wrong: str) -> None:
     with pytest.raises(ValueError, match="not an origin"):
         read_origins((wrong,))
@@ -123,7 +125,15 @@ def test_a_slash_at_the_end_of_a_setting_is_forgiven() -> None:
 
 @pytest.mark.parametrize(
     ("target", "expected"),
-    [("/", 101), ("/ws", 101), ("/ws?x=1", 101), ("/ws/", 404), ("//", 404), ("/metrics", 404), ("/%2e", 404)],
+    [
+        ("/", 101),
+        ("/ws", 101),
+        ("/ws?x=1", 101),
+        ("/ws/", 404),
+        ("//", 404),
+        ("/metrics", 404),
+        ("/%2e", 404),
+    ],
 )
 def test_paths(target: str, expected: int) -> None:
     assert status(request(target)) == expected
@@ -142,7 +152,9 @@ def test_not_a_websocket() -> None:
     assert (old.status, old.headers["Sec-WebSocket-Version"]) == (426, "13")
 
 
-@pytest.mark.parametrize("name", ["token", "access_token", "jwt", "auth", "authorization", "TOKEN", "%74oken"])
+@pytest.mark.parametrize(
+    "name", ["token", "access_token", "jwt", "auth", "authorization", "TOKEN", "%74oken"]
+)
 def test_a_token_in_the_address_is_refused_and_not_repeated(name: str) -> None:
     answer = request(f"/ws?a=1&{name}=eyJsecret")
     assert isinstance(answer, Answer)

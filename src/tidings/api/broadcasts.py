@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import get, post
+from litestar.params import FromPath
 
 from tidings import broadcasts
 from tidings.api.auth import ADMIN, READ
@@ -40,7 +41,7 @@ async def send_broadcast(request: Call) -> Broadcast:
     summary="Get a broadcast",
     responses=problems(401, 403, 404, 503),
 )
-async def get_broadcast(request: Call, broadcast_id: int) -> Broadcast:
+async def get_broadcast(request: Call, broadcast_id: FromPath[int]) -> Broadcast:
     """With the number of sockets that took it."""
     if not 1 <= broadcast_id <= MOST_ID:
         raise NotFound(code="broadcast_not_found")

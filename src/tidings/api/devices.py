@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Response, delete, get, post
+from litestar.params import FromPath
 
 from tidings import devices, users
 from tidings.api.auth import ADMIN, READ
@@ -28,7 +29,7 @@ TAGS = ["Devices"]
     operation_class=takes(NewDevice),
     responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
 )
-async def register_device(request: Call, user_id: int, idempotency_key: IdempotencyKey = None) -> Response[Device]:
+async def register_device(request: Call, user_id: FromPath[int], idempotency_key: IdempotencyKey = None) -> Response[Device]:
     """A token that another user of the project had moves to this one; one that this user had is refreshed."""
     body = await raw_body(request, services(request).settings.max_body_bytes)
     new = decode(body, NewDevice)
@@ -47,7 +48,7 @@ async def register_device(request: Call, user_id: int, idempotency_key: Idempote
     responses=problems(400, 401, 403, 404, 503),
 )
 async def list_devices(
-    request: Call, user_id: int, limit: Limit = 100, cursor: Cursor = None
+    request: Call, user_id: FromPath[int], limit: Limit = 100, cursor: Cursor = None
 ) -> Response[list[Device]]:
     """Oldest first; `disabled_at` is set when the vendor said that the token is dead."""
     api = services(request)
@@ -63,7 +64,7 @@ async def list_devices(
     summary="Unregister a device",
     responses=problems(401, 403, 404, 503),
 )
-async def unregister_device(request: Call, user_id: int, device_id: int) -> None:
+async def unregister_device(request: Call, user_id: FromPath[int], device_id: FromPath[int]) -> None:
     """Nothing is sent to it any more."""
     if not 1 <= device_id <= MOST_ID:
         raise NotFound(code="device_not_found")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
+from litestar.params import FromPath
 from msgspec import Meta, Struct
 
 from tidings import deliveries, idempotency, notifications, users
@@ -237,7 +238,7 @@ def known_notification(notification_id: int) -> int:
     summary="Get a notification with its deliveries",
     responses=problems(401, 403, 404, 503),
 )
-async def get_notification(request: Call, notification_id: int) -> NotificationDetail:
+async def get_notification(request: Call, notification_id: FromPath[int]) -> NotificationDetail:
     """What became of it, per channel and device."""
     db = services(request).db
     row = await notifications.get_row(db, request.user.project_id, known_notification(notification_id))
@@ -254,7 +255,7 @@ async def get_notification(request: Call, notification_id: int) -> NotificationD
     summary="Cancel a scheduled notification",
     responses=problems(401, 403, 404, 409, 503),
 )
-async def cancel_notification(request: Call, notification_id: int) -> Notification:
+async def cancel_notification(request: Call, notification_id: FromPath[int]) -> Notification:
     """Twice is safe. 409 when it is on its way already."""
     db = services(request).db
     return await notifications.cancel(db, request.user.project_id, known_notification(notification_id))
@@ -268,7 +269,7 @@ async def cancel_notification(request: Call, notification_id: int) -> Notificati
     responses=problems(400, 401, 403, 404, 503),
 )
 async def list_notifications(
-    request: Call, user_id: int, limit: Limit = 50, cursor: Cursor = None
+    request: Call, user_id: FromPath[int], limit: Limit = 50, cursor: Cursor = None
 ) -> Response[list[Notification]]:
     """Newest first. The next page is in the `Link` header."""
     api, project_id = services(request), request.user.project_id

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import post
+from litestar.params import FromPath
 
 from tidings import deliveries
 from tidings.api.auth import OPEN
@@ -23,7 +24,7 @@ PATH = "/api/receipts/"
     summary="Confirm that a notification has arrived",
     responses=problems(404, 413, 503),
 )
-async def confirm_receipt(request: Call, receipt: str) -> None:
+async def confirm_receipt(request: Call, receipt: FromPath[str]) -> None:
     """The address is in the push message, as `data.tidings_receipt`. The body is ignored. Twice is safe."""
     api = services(request)
     try:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from litestar import Response, delete, get, patch, post, put
-from litestar.params import QueryParameter
+from litestar.params import FromPath, QueryParameter
 from msgspec import Meta, Struct
 
 from tidings import users
@@ -87,7 +87,7 @@ async def list_users(
 @get(
     "/api/users/{user_id:int}", opt=READ, tags=TAGS, summary="Get a user", responses=problems(401, 403, 404, 503)
 )
-async def get_user(request: Call, user_id: int) -> User:
+async def get_user(request: Call, user_id: FromPath[int]) -> User:
     """One user."""
     return await users.get(services(request).db, request.user.project_id, known(user_id))
 
@@ -100,7 +100,7 @@ async def get_user(request: Call, user_id: int) -> User:
     operation_class=takes(UserChange),
     responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
-async def change_user(request: Call, user_id: int, idempotency_key: IdempotencyKey = None) -> Response[User]:
+async def change_user(request: Call, user_id: FromPath[int], idempotency_key: IdempotencyKey = None) -> Response[User]:
     """Only the fields that are given change; null empties one."""
     body = await raw_body(request, services(request).settings.max_body_bytes)
     wanted = decode(body, UserChange)
@@ -118,7 +118,7 @@ async def change_user(request: Call, user_id: int, idempotency_key: IdempotencyK
     summary="Delete a user",
     responses=problems(401, 403, 404, 503),
 )
-async def delete_user(request: Call, user_id: int) -> None:
+async def delete_user(request: Call, user_id: FromPath[int]) -> None:
     """With all devices. What was said to them is erased; that something was said is kept in the ledger."""
     await users.delete(services(request).db, request.user.project_id, known(user_id))
 
@@ -145,7 +145,7 @@ class UserToken(Struct, frozen=True):
     operation_class=takes(TokenRequest),
     responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
 )
-async def mint_token(request: Call, user_id: int) -> UserToken:
+async def mint_token(request: Call, user_id: FromPath[int]) -> UserToken:
     """Call it from your backend for the user who is logged in there, and hand the token to their client."""
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes)
@@ -172,7 +172,7 @@ class PresenceBody(Struct, frozen=True):
     summary="Whether a user is online",
     responses=problems(401, 403, 404, 503),
 )
-async def get_presence(request: Call, user_id: int) -> PresenceBody:
+async def get_presence(request: Call, user_id: FromPath[int]) -> PresenceBody:
     """Online means: at least one WebSocket is open."""
     api = services(request)
     await users.must_exist(api.db, request.user.project_id, known(user_id))

@@ -36,6 +36,7 @@ class Wheel:
     def put(self, thing: Timed, at: float) -> None:
         """Ask the thing at this time, or earlier when that is more than a turn of the wheel away."""
         tick = min(max(int(at / self._tick_s) + 1, self._tick + 1), self._tick + BUCKETS - 1)
+        self._buckets[thing.due_tick % BUCKETS].discard(thing)
         thing.due_tick = tick
         self._buckets[tick % BUCKETS].add(thing)
 
@@ -60,7 +61,7 @@ class Wheel:
             if bucket:
                 self._buckets[tick % BUCKETS] = set()
                 for thing in bucket:
-                    if thing.due_tick <= tick:  # else it was moved
+                    if thing.due_tick <= tick:  # else another one, asked just now, has moved it
                         self._ask(thing, now)
 
     def _ask(self, thing: Timed, now: float) -> None:

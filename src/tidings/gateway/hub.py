@@ -148,7 +148,12 @@ class Hub:
         """Subscribe the socket, then welcome it."""
         user = (join.project_id, join.user_id)
         self._sockets_of_user[user] = self._sockets_of_user.get(user, 0) + 1
+        self.look_again(socket)
         self._start(self._join(socket, state, join))
+
+    def look_again(self, socket: Socket) -> None:
+        """The socket's deadlines have changed: ask it at the next tick."""
+        self._wheel.put(socket, self._loop.time())
 
     def ending(self, socket: Socket) -> float:
         """A close was said: unsubscribe. Answers when (the loop's time) to cut the connection."""

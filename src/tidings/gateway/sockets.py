@@ -22,6 +22,7 @@ TEXT_HEADER = 0x81
 PONG_HEADER = 0x8A
 PING_FRAME = b"\x89\x00"
 MAX_FRAGMENTS = 64
+NEVER_SENT = 1006  # RFC 6455 §7.4.1: how libraries report a connection that broke
 UNAUTHENTICATED_LIMIT = 4096
 
 
@@ -66,7 +67,8 @@ class Socket(WSListener):
         self._limit = UNAUTHENTICATED_LIMIT
         self._next_ping = 0.0
         self._pending: list[bytes] = []
-        # Bytes pending and unsent, at most: what the transport sends is only subtracted when the limit is near.
+        # Bytes pending and unsent, at most: what the transport sends is only subtracted when the limit is
+        # near.
         self._queued = 0
         self.abort_at = 0.0
         self.closing = False
@@ -92,7 +94,7 @@ class Socket(WSListener):
         was_awaiting_pong, self._awaiting_pong = self._awaiting_pong, False  # any frame is a sign of life
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
-            self._on_close()
+            self._on_close(frame.payload_size > 0)
         elif self.closing:
             return
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
@@ -110,11 +112,8 @@ class Socket(WSListener):
             self._allows_control_frame()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        if not self.closing:
-            handshake = transport.close_handshake
-            info = handshake and (handshake.sent or handshake.recv)
-            self._hub.count("closes", str(_code_of(info.code)) if info else "1006", 1)
         self.closing = True
+        self._hub.count("closes", str(_closed_with(transport)), 1)
         self._pending.clear()
         self._hub.closed(self)
 
@@ -181,7 +180,6 @@ class Socket(WSListener):
             return
         if code != CloseCode.TOO_SLOW and not self.joining:
             self.flush()
-        self._hub.count("closes", str(code.value), 1)
         # picows types the codes of the RFC; the range 4000 to 4999 is ours (RFC 6455 §7.4.2) and passes as it
         # is.
         self._transport.send_close(cast(WSCloseCode, code.value), REASONS[code].encode())
@@ -207,11 +205,11 @@ class Socket(WSListener):
         next_look = pong_due if self._awaiting_pong else self._next_ping
         return min(next_look, now + (state.expires_at - wall).total_seconds())
 
-    def _on_close(self) -> None:
+    def _on_close(self, with_code: bool) -> None:
         if not self.closing:
-            received = self._transport.close_handshake.recv
-            code = (_code_of(received.code) if received else 0) or CloseCode.NORMAL.value
-            self._hub.count("closes", str(code), 1)
+            code = _closed_with(self._transport) if with_code else CloseCode.NORMAL.value
+            if not 1000 <= code < 5000 or code == NEVER_SENT:  # picows lets these pass
+                code = CloseCode.PROTOCOL_ERROR.value
             self.flush()
             self._transport.send_close(cast(WSCloseCode, code))
             self._begin_end()
@@ -238,7 +236,10 @@ class Socket(WSListener):
 
     def _on_text(self, payload: bytes) -> None:
         if isinstance(self.state, Session):
+            expires_at = self.state.expires_at
             self._carry_out(self.state, self.state.on_text(payload, clock.now()))
+            if self.state.expires_at is not expires_at:
+                self._hub.look_again(self)
         else:
             self._admit(self.state.on_text(payload, clock.now()))
 
@@ -301,7 +302,11 @@ class Socket(WSListener):
         self.abort_at = self._hub.ending(self)
 
 
-def _code_of(code: object) -> int:
-    """The number; 0 when the peer gave none. picows types it as an enum of the standard codes, but holds
-    any."""
-    return int(cast(int, code))
+def _closed_with(transport: WSTransport) -> int:
+    """The code of who closed first: the peer's (0: it gave none) or ours; 1006 when nobody said a word."""
+    handshake = transport.close_handshake
+    if handshake is None:
+        return NEVER_SENT
+    first = handshake.recv if handshake.recv_then_sent else handshake.sent
+    # picows types it as an enum of the standard codes, and holds any.
+    return int(cast(int, first.code)) if first else NEVER_SENT
