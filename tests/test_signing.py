@@ -176,8 +176,11 @@ def test_every_claim_is_required(name: str) -> None:
         glue(HEADER, []),
         glue(HEADER, "x"),
         "a" * 4097,
-    ]
-    + [glue(HEADER, CLAIMS) + ".x", "." * 4000, "[" * 4000, glue(HEADER, CLAIMS).replace(".", "..", 1)],
+        glue(HEADER, CLAIMS) + ".x",
+        glue(HEADER, CLAIMS).replace(".", "..", 1),
+        "." * 4000,
+        "[" * 4000,
+    ],
 )
 def test_what_is_no_token_is_refused(text: str) -> None:
     assert isinstance(fault_of(text), Fault)

@@ -25,7 +25,9 @@ from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
 from tidings.db import Pool, open_pool
 from tidings.emulators import Emulators
+from tidings.emulators import address
 from tidings.emulators import start as start_emulators
+from tidings.emulators.address import Address
 from tidings.errors import SetupError
 from tidings.gateway.hub import GatewayConfig
 from tidings.gateway.server import Gateway, start_gateway
@@ -66,7 +68,8 @@ ALL = frozenset(Role)
 class App(Struct, frozen=True):
     """Everything that runs. `api_url` and `gateway_url` are empty when that role does not run here.
 
-    `new_key`: the first API key, when it was made just now. `emulators`: the bundled vendors, when they are in use.
+    `new_key`: the first API key, when it was made just now. `emulators`: the bundled vendors, when they run
+    here; `emulator_url`: where they can be looked at, wherever they run.
     """
 
     settings: Settings
@@ -77,6 +80,7 @@ class App(Struct, frozen=True):
     api_url: str = ""
     gateway_url: str = ""
     emulators: Emulators | None = None
+    emulator_url: str = ""
     new_key: str | None = None
 
 
@@ -105,10 +109,10 @@ async def open_app(
         if api_socket is not None:
             stack.callback(api_socket.close)
         api_url = _url("http", api_socket) if api_socket else ""
-        emulators = None
+        emulators, vendors = None, None
         if Role.WORKER in roles:
-            emulators = await _open_emulators(settings, stack)
-            await _open_worker(settings, services, queue, emulators, settings.public_url or api_url, stack)
+            emulators, vendors = await _find_emulators(settings, stack)
+            await _open_worker(settings, services, queue, vendors, settings.public_url or api_url, stack)
         if Role.SCHEDULER in roles:
             _run(due.run(db, queue, settings.rescue_s), stack)
         gateway = await _open_gateway(settings, services, stack) if Role.GATEWAY in roles else None
@@ -124,6 +128,7 @@ async def open_app(
             api_url=api_url,
             gateway_url=f"ws://{settings.host}:{gateway.port}" if gateway else "",
             emulators=emulators,
+            emulator_url=vendors.plain_url if vendors else "",
             new_key=new_key,
         )
 
@@ -210,9 +215,12 @@ def _url(scheme: str, listening: socket.socket) -> str:
     return f"{scheme}://{shown}:{port}"
 
 
-async def _open_emulators(settings: Settings, stack: AsyncExitStack) -> Emulators | None:
+async def _find_emulators(settings: Settings, stack: AsyncExitStack) -> tuple[Emulators | None, Address | None]:
+    """The emulators to use instead of vendors, if any: those of another process, or our own."""
+    if settings.emulators:
+        return None, address.read(Path(settings.emulators))
     if settings.fcm_credentials or not settings.embedded:
-        return None
+        return None, None
     try:
         emulators = await start_emulators("127.0.0.1", plain_port=settings.emulator_port)
     except OSError as error:
@@ -221,15 +229,19 @@ async def _open_emulators(settings: Settings, stack: AsyncExitStack) -> Emulator
             "Set TIDINGS_EMULATOR_PORT to another port."
         ) from error
     stack.push_async_callback(emulators.close)
-    return emulators
+    found = Address(emulators.fcm_url, emulators.plain_url, emulators.ca_pem.decode(), emulators.service_account)
+    return emulators, found
 
 
-def fcm_account(settings: Settings, emulators: Emulators | None) -> FcmAccount:
+def fcm_account(settings: Settings, vendors: Address | None) -> FcmAccount:
     """The Firebase account to send with: the operator's, or the emulator's."""
-    if emulators is not None:
-        account = parse_service_account(emulators.service_account)
+    if vendors is not None:
         return FcmAccount(
-            account, emulators.fcm_url, emulators.ca_pem, emulated=True, retry_floor_s=settings.retry_base_s
+            parse_service_account(vendors.service_account),
+            vendors.fcm_url,
+            vendors.ca_pem.encode(),
+            emulated=True,
+            retry_floor_s=settings.retry_base_s,
         )
     if not settings.fcm_credentials:
         raise SetupError("TIDINGS_FCM_CREDENTIALS must name a Firebase service-account JSON file.")
@@ -243,11 +255,11 @@ async def _open_worker(
     settings: Settings,
     services: Services,
     queue: Queue,
-    emulators: Emulators | None,
+    vendors: Address | None,
     public_url: str,
     stack: AsyncExitStack,
 ) -> None:
-    fcm = await open_fcm(fcm_account(settings, emulators))
+    fcm = await open_fcm(fcm_account(settings, vendors))
     stack.push_async_callback(fcm.close)
     by_channel: dict[str, Provider] = {PUSH: fcm, WEBSOCKET: GatewayProvider(services.bus)}
     receipts = public_url if settings.public_url or settings.embedded else ""

@@ -114,6 +114,12 @@ async def record(connection: Connection, recorded: Sequence[Recorded], settled: 
         )
 
 
+async def end(connection: Connection, endings: Sequence[tuple[int, str, int, str, str]]) -> None:
+    """(notification, channel, device, status, reason): these get no further attempt. Twice is safe."""
+    if endings:
+        await connection.execute(SQL["end"], *[[ending[i] for ending in endings] for i in range(5)])
+
+
 async def existing(db: Pool | Connection, notification_ids: Sequence[int]) -> list[Any]:
     """The deliveries that are recorded of these notifications."""
     return await db.fetch(SQL["existing"], list(notification_ids))

@@ -117,6 +117,12 @@ class Settings(BaseSettings):
         validation_alias=_env("TIDINGS_FCM_CREDENTIALS"),
         description="Path of a Firebase service-account JSON file. Empty: the bundled emulator in embedded mode.",
     )
+    emulators: str = Field(
+        "",
+        validation_alias=_env("TIDINGS_EMULATORS"),
+        description="Path of a file with the line that `python -m tidings.emulators` printed: use those emulators, "
+        "which run in a process of their own. Empty: embedded mode starts its own.",
+    )
     demo: bool = Field(
         True,
         validation_alias=_env("TIDINGS_DEMO"),

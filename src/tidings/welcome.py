@@ -22,7 +22,7 @@ async def welcome(app: App) -> None:
     if not app.api_url:
         return
     user_id = 1
-    if app.settings.embedded and app.settings.demo and app.emulators is not None:
+    if app.settings.embedded and app.settings.demo and app.emulator_url:
         user_id = await demo(app)
     print("\n".join(addresses(app, user_id)), flush=True)
 
@@ -67,8 +67,8 @@ def addresses(app: App, user_id: int) -> list[str]:
     lines = ["", f"  API        {app.api_url}/api", f"  docs       {app.api_url}/docs"]
     if app.gateway_url:
         lines.append(f"  WebSocket  {app.gateway_url}")
-    if app.emulators is not None:
-        lines.append(f"  emulators  {app.emulators.plain_url}/phones (what the emulated phones received)")
+    if app.emulator_url:
+        lines.append(f"  emulators  {app.emulator_url}/phones (what the emulated phones received)")
     if app.new_key:
         lines.append(f"  API key    {app.new_key}   (shown this once)")
     elif app.settings.api_key.get_secret_value():

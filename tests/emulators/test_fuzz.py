@@ -77,9 +77,9 @@ def test_raw_bytes_do_not_kill_the_server(caplog: pytest.LogCaptureFixture) -> N
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         loop.set_exception_handler(lambda _, context: errors.append(context))
-        server = runner.run(serve(lambda request: _echo(request)))
+        server = runner.run(serve(_echo, linger_s=0.01))
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=400, deadline=None)
         @given(data=st.one_of(HTTP2, HTTP2, HTTP1, st.binary(max_size=300)), cut=st.integers(0, 200))
         def attack(data: bytes, cut: int) -> None:
             with caplog.at_level(logging.ERROR):

@@ -20,7 +20,7 @@ def app(request: Request) -> Answer | Awaitable[Answer]:
 
 @pytest.fixture(scope="module")
 async def server() -> AsyncIterator[RunningServer]:
-    running = await serve(app)
+    running = await serve(app, linger_s=0.05)
     yield running
     await running.close()
 

@@ -1,23 +1,20 @@
-"""HTTP/2 frame by frame: what RFC 9113 allows must work, what it forbids must be answered with its error."""
+"""HTTP/2 frame by frame: what RFC 9113 allows must work, whatever its size and order."""
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import h2.config
 import h2.connection
 import h2.events
 import pytest
-from hpack import Encoder
 
+from tests.emulators.wire import ENDS, HEAD, WHOLE, wire
 from tidings.emulators import frames
 from tidings.emulators.exchange import Answer, ErrorCode, Request, Response
-from tidings.emulators.frames import PREFACE, frame
+from tidings.emulators.frames import frame
 from tidings.emulators.http_server import RunningServer, serve
-
-HEAD = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/echo")]
 
 
 async def _never(request: Request) -> Answer:
@@ -38,70 +35,6 @@ async def server() -> AsyncIterator[RunningServer]:
     running = await serve(app)
     yield running
     await running.close()
-
-
-class Wire:
-    """A connection that speaks frames."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.encoder = Encoder()
-
-    def send(self, *parts: bytes) -> None:
-        self.writer.write(b"".join(parts))
-
-    def block(self, *extra: tuple[str, str], path: str = "/echo") -> bytes:
-        head = [(name, path if name == ":path" else value) for name, value in HEAD]
-        return self.encoder.encode([*head, *extra])
-
-    async def frame(self) -> tuple[int, int, int, bytes]:
-        """The next frame: type, flags, stream, payload."""
-        head = await asyncio.wait_for(self.reader.readexactly(9), 10)
-        size = int.from_bytes(head[:3], "big")
-        stream = int.from_bytes(head[5:], "big") & 0x7FFFFFFF
-        return head[3], head[4], stream, await asyncio.wait_for(self.reader.readexactly(size), 10)
-
-    async def until(self, kind: int) -> tuple[int, int, bytes]:
-        """Skip to the next frame of a type: flags, stream, payload."""
-        while True:
-            got, flags, stream, payload = await self.frame()
-            if got == kind:
-                return flags, stream, payload
-            assert got != frames.GOAWAY, payload
-
-    async def body(self, stream: int) -> bytes:
-        """The DATA of a stream up to its end."""
-        whole = b""
-        while True:
-            flags, got, payload = await self.until(frames.DATA)
-            if got == stream:
-                whole += payload
-                if flags & frames.END_STREAM:
-                    return whole
-
-    async def error(self) -> int:
-        """The code of the GOAWAY that must come, after which the connection must close."""
-        while True:
-            kind, _, _, payload = await self.frame()
-            if kind == frames.GOAWAY:
-                assert await asyncio.wait_for(self.reader.read(-1), 10) == b""
-                return int(struct.unpack(">L", payload[4:8])[0])
-
-
-@asynccontextmanager
-async def wire(server: RunningServer, settings: dict[int, int] | None = None) -> AsyncIterator[Wire]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    connected = Wire(reader, writer)
-    connected.send(PREFACE, frames.settings(settings or {}))
-    try:
-        yield connected
-    finally:
-        writer.close()
-
-
-ENDS = frames.END_STREAM
-WHOLE = frames.END_HEADERS
 
 
 async def test_padding_and_priority_are_taken_off(server: RunningServer) -> None:
@@ -222,6 +155,27 @@ async def test_streams_beyond_the_limit_are_refused() -> None:
     await server.close()
 
 
+async def test_a_handler_can_change_the_stream_limit() -> None:
+    def trusting(request: Request) -> Any:
+        if "trusted" in request.connection.memory:
+            return _never(request)
+        request.connection.memory["trusted"] = True
+        request.connection.limit_streams(3)
+        return Response(200, b"now three")
+
+    server = await serve(trusting, max_concurrent_streams=1)
+    async with wire(server) as to:
+        to.send(frame(frames.HEADERS, WHOLE | ENDS, 1, to.block()))
+        limits = [(await to.until(frames.SETTINGS))[2] for _ in range(3)]
+        changed = limits[2] or limits[1]  # The acknowledgement of our own may come before or after it.
+        assert changed == struct.pack(">HL", frames.SETTING_MAX_CONCURRENT_STREAMS, 3)
+        for stream in (3, 5, 7, 9):
+            to.send(frame(frames.HEADERS, WHOLE | ENDS, stream, to.block()))
+        _, stream, payload = await to.until(frames.RST_STREAM)
+        assert (stream, int.from_bytes(payload, "big")) == (9, ErrorCode.REFUSED_STREAM)
+    await server.close()
+
+
 async def test_requests_after_goaway_are_left_unprocessed(server: RunningServer) -> None:
     async with wire(server) as to:
         to.send(frame(frames.HEADERS, WHOLE | ENDS, 1, to.block(path="/never")))
@@ -235,119 +189,6 @@ async def test_requests_after_goaway_are_left_unprocessed(server: RunningServer)
         assert (await to.frame())[0] == frames.PING
         to.send(frames.rst_stream(1, ErrorCode.CANCEL))
         assert await asyncio.wait_for(to.reader.read(-1), 10) == b""
-
-
-def _stream_faults() -> Iterator[tuple[str, list[tuple[str, str]], ErrorCode]]:
-    plain = dict(HEAD)
-    for missing in (":method", ":scheme", ":path"):
-        rest = [(name, value) for name, value in plain.items() if name != missing]
-        yield f"no {missing}", rest, ErrorCode.PROTOCOL_ERROR
-    yield "twice", [*HEAD, (":path", "/")], ErrorCode.PROTOCOL_ERROR
-    yield "late pseudo", [*HEAD[:3], ("a", "b"), HEAD[3]], ErrorCode.PROTOCOL_ERROR
-    yield "unknown pseudo", [*HEAD, (":status", "200")], ErrorCode.PROTOCOL_ERROR
-    yield "upper case", [*HEAD, ("Accept", "x")], ErrorCode.PROTOCOL_ERROR
-    yield "empty name", [*HEAD, ("", "x")], ErrorCode.PROTOCOL_ERROR
-    yield "line break", [*HEAD, ("a", "b\r\nc: d")], ErrorCode.PROTOCOL_ERROR
-    yield "hop by hop", [*HEAD, ("connection", "close")], ErrorCode.PROTOCOL_ERROR
-    yield "wrong length", [*HEAD, ("content-length", "5")], ErrorCode.PROTOCOL_ERROR
-    yield "no number", [*HEAD, ("content-length", "-1")], ErrorCode.PROTOCOL_ERROR
-
-
-@pytest.mark.parametrize(("name", "fields", "code"), list(_stream_faults()))
-async def test_a_malformed_request_resets_its_stream_only(
-    server: RunningServer, name: str, fields: list[tuple[str, str]], code: ErrorCode
-) -> None:
-    async with wire(server) as to:
-        to.send(frame(frames.HEADERS, WHOLE | ENDS, 1, to.encoder.encode(fields)))
-        _, stream, payload = await to.until(frames.RST_STREAM)
-        assert (stream, int.from_bytes(payload, "big")) == (1, code), name
-        to.send(frame(frames.HEADERS, WHOLE, 3, to.block()), frame(frames.DATA, ENDS, 3, b"well"))
-        assert await to.body(3) == b"well"
-
-
-OPEN = frame(frames.HEADERS, WHOLE, 1, Encoder().encode(HEAD))
-DONE = frame(frames.HEADERS, WHOLE | ENDS, 1, Encoder().encode(HEAD))
-
-CONNECTION_FAULTS = {
-    "frame too large": (b"\x00\x40\x01\x00\x00\x00\x00\x00\x01", ErrorCode.FRAME_SIZE_ERROR),
-    "even stream": (frame(frames.HEADERS, WHOLE, 2, Encoder().encode(HEAD)), ErrorCode.PROTOCOL_ERROR),
-    "headers on stream 0": (
-        frame(frames.HEADERS, WHOLE, 0, Encoder().encode(HEAD)),
-        ErrorCode.PROTOCOL_ERROR,
-    ),
-    "data on stream 0": (frame(frames.DATA, 0, 0, b"x"), ErrorCode.PROTOCOL_ERROR),
-    "data on an idle stream": (frame(frames.DATA, 0, 5, b"x"), ErrorCode.PROTOCOL_ERROR),
-    "data on a closed stream": (DONE + frame(frames.DATA, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),
-    "stream used again": (DONE + OPEN, ErrorCode.STREAM_CLOSED),
-    "bad header block": (
-        frame(frames.HEADERS, WHOLE, 1, b"\xff\xff\xff\xff\xff\xff"),
-        ErrorCode.COMPRESSION_ERROR,
-    ),
-    "unknown index": (frame(frames.HEADERS, WHOLE, 1, b"\xbf"), ErrorCode.COMPRESSION_ERROR),
-    "index 0": (frame(frames.HEADERS, WHOLE, 1, b"\x80"), ErrorCode.COMPRESSION_ERROR),
-    "table too large": (frame(frames.HEADERS, WHOLE, 1, b"\x3f\xe1\xff\x03"), ErrorCode.COMPRESSION_ERROR),
-    "truncated string": (frame(frames.HEADERS, WHOLE, 1, b"\x00\x7fabc"), ErrorCode.COMPRESSION_ERROR),
-    "interrupted block": (
-        frame(frames.HEADERS, 0, 1, b"") + frame(frames.PING, 0, 0, bytes(8)),
-        ErrorCode.PROTOCOL_ERROR,
-    ),
-    "lonely continuation": (frame(frames.CONTINUATION, WHOLE, 1, b""), ErrorCode.PROTOCOL_ERROR),
-    "endless continuation": (
-        frame(frames.HEADERS, 0, 1, b"") + frame(frames.CONTINUATION, 0, 1, b"") * 40,
-        ErrorCode.ENHANCE_YOUR_CALM,
-    ),
-    "huge block": (
-        frame(frames.HEADERS, 0, 1, b"") + frame(frames.CONTINUATION, 0, 1, b"\x00" * 16_384) * 5,
-        ErrorCode.ENHANCE_YOUR_CALM,
-    ),
-    "header bomb": (
-        # One field of 4 000 bytes put into the table, then named again and again.
-        frame(frames.HEADERS, WHOLE, 1, b"\x40\x01a\x7f\xa1\x1e" + b"b" * 4000 + b"\xbe" * 100),
-        ErrorCode.ENHANCE_YOUR_CALM,
-    ),
-    "padding too long": (OPEN + frame(frames.DATA, frames.PADDED, 1, b"\x05abcd"), ErrorCode.PROTOCOL_ERROR),
-    "padding missing": (OPEN + frame(frames.DATA, frames.PADDED, 1, b""), ErrorCode.FRAME_SIZE_ERROR),
-    "push promise": (frame(frames.PUSH_PROMISE, WHOLE, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),
-    "short ping": (frame(frames.PING, 0, 0, b"1234567"), ErrorCode.FRAME_SIZE_ERROR),
-    "ping on a stream": (frame(frames.PING, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
-    "settings on a stream": (frame(frames.SETTINGS, 0, 1, b""), ErrorCode.PROTOCOL_ERROR),
-    "odd settings": (frame(frames.SETTINGS, 0, 0, b"12345"), ErrorCode.FRAME_SIZE_ERROR),
-    "ack with a body": (frame(frames.SETTINGS, frames.ACK, 0, bytes(6)), ErrorCode.FRAME_SIZE_ERROR),
-    "huge window": (frames.settings({frames.INITIAL_WINDOW_SIZE: 2**31}), ErrorCode.FLOW_CONTROL_ERROR),
-    "small frames": (frames.settings({frames.MAX_FRAME_SIZE: 100}), ErrorCode.PROTOCOL_ERROR),
-    "push of 2": (frames.settings({frames.ENABLE_PUSH: 2}), ErrorCode.PROTOCOL_ERROR),
-    "window update of 0": (frames.window_update(0, 0), ErrorCode.PROTOCOL_ERROR),
-    "window overflow": (frames.window_update(0, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
-    "short window update": (frame(frames.WINDOW_UPDATE, 0, 0, b"123"), ErrorCode.FRAME_SIZE_ERROR),
-    "window of an idle stream": (frames.window_update(5, 1), ErrorCode.PROTOCOL_ERROR),
-    "reset of an idle stream": (frames.rst_stream(5, 0), ErrorCode.PROTOCOL_ERROR),
-    "short reset": (OPEN + frame(frames.RST_STREAM, 0, 1, b"1"), ErrorCode.FRAME_SIZE_ERROR),
-    "priority on stream 0": (frame(frames.PRIORITY, 0, 0, bytes(5)), ErrorCode.PROTOCOL_ERROR),
-    "goaway on a stream": (frame(frames.GOAWAY, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
-}
-
-
-@pytest.mark.parametrize("name", CONNECTION_FAULTS)
-async def test_a_broken_connection_is_told_why_and_closed(server: RunningServer, name: str) -> None:
-    sent, code = CONNECTION_FAULTS[name]
-    async with wire(server) as to:
-        to.send(sent)
-        assert await to.error() == code
-
-
-async def test_a_wrong_preface_is_not_http2(server: RunningServer) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n")
-    assert (await asyncio.wait_for(reader.read(-1), 10)).startswith(b"HTTP/1.1 400")
-    writer.close()
-
-
-async def test_the_first_frame_must_be_settings(server: RunningServer) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    to = Wire(reader, writer)
-    to.send(PREFACE, frame(frames.PING, 0, 0, bytes(8)))
-    assert await to.error() == ErrorCode.PROTOCOL_ERROR
-    writer.close()
 
 
 async def test_an_endless_upload_is_refused_midway(server: RunningServer) -> None:

@@ -1,4 +1,4 @@
-"""A real gateway on a real port, and clients: `websockets` as a foreign one, and one that writes raw bytes."""
+"""A real gateway on a real port, and its clients: `websockets` as a foreign one, and one of raw bytes."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ PATIENCE_S = 20.0  # for this machine at its worst; nothing is asserted about ti
 async def until(condition: Callable[[], object]) -> None:
     """Come back when it holds; TimeoutError when it never does."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for is inside the thing under test
             await asyncio.sleep(0.005)
 
 
@@ -124,6 +124,7 @@ class Raw:
     def frame(
         self, opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0
     ) -> None:
+        """Write one frame, right or wrong."""
         size = len(payload)
         head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
         flag = 0x80 if masked else 0

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.gateway.harness import until
 from tidings.gateway.confirmations import Confirmations
 
 
@@ -43,9 +44,7 @@ async def test_while_a_call_runs_the_rest_is_gathered_for_the_next() -> None:
     core.open.clear()
     confirmations = Confirmations("test", core.record)
     assert confirmations.add(one, 1, 7, [1])
-    async with asyncio.timeout(10):
-        while core.running == 0:
-            await asyncio.sleep(0)
+    await until(lambda: core.running)
     for n in range(2, 30):
         assert confirmations.add(one if n % 2 else two, 1, 7, [n, 2])
     core.open.set()
@@ -61,9 +60,7 @@ async def test_users_do_not_wait_for_each_other_and_calls_at_once_are_bounded() 
     confirmations = Confirmations("test", core.record, workers=3)
     for user in range(1, 11):
         confirmations.add(teller, 1, user, [user])
-    async with asyncio.timeout(10):
-        while core.running < 3:
-            await asyncio.sleep(0)
+    await until(lambda: core.running >= 3)
     core.open.set()
     await confirmations.close(10)
     assert core.most == 3
@@ -76,9 +73,7 @@ async def test_a_failure_is_told_to_who_confirmed_and_the_next_call_goes_on() ->
     confirmations = Confirmations("test", core.record)
     confirmations.add(one, 1, 7, [1, 2])
     confirmations.add(two, 1, 7, [2, 3])
-    async with asyncio.timeout(10):
-        while not (one.again and two.again):
-            await asyncio.sleep(0)
+    await until(lambda: one.again and two.again)
     assert (one.again, two.again) == ([1, 2], [2, 3])
     core.broken = False
     confirmations.add(one, 1, 7, [1])
@@ -118,9 +113,7 @@ async def test_what_waits_is_bounded() -> None:
     assert confirmations.add(teller, 1, 7, list(range(1, 11)))
     assert not confirmations.add(teller, 1, 8, [1])
     core.open.set()
-    async with asyncio.timeout(10):
-        while not confirmations.add(teller, 1, 8, [1]):
-            await asyncio.sleep(0)
+    await until(lambda: confirmations.add(teller, 1, 8, [1]))
     await confirmations.close(10)
     assert [call[1] for call in core.calls] == [7, 8]
 

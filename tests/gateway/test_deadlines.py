@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.gateway.harness import until
 from tidings.gateway.deadlines import BUCKETS, Wheel
 
 TICK_S = 0.01
@@ -26,9 +27,7 @@ class Broken(Thing):
 
 
 async def until_asked(*things: Thing, times: int = 1) -> None:
-    async with asyncio.timeout(10):
-        while any(len(thing.asked) < times for thing in things):
-            await asyncio.sleep(TICK_S)
+    await until(lambda: all(len(thing.asked) >= times for thing in things))
 
 
 async def test_each_is_asked_once_and_not_before_its_time() -> None:

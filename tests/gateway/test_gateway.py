@@ -213,12 +213,12 @@ async def test_a_gone_client_is_gone_from_the_bus() -> None:
 async def test_the_exact_gap_comes_back_in_order_before_anything_newer() -> None:
     async with world() as here:
         async with here.client() as client:
-            at = {name: client.position(name) for name in ("notification", "broadcast")}
+            mine_at, everyone_at = client.position("notification"), client.position("broadcast")
         await until(lambda: here.gateway.connections() == 0)
         for n in range(1, 101):
             await here.bus.publish(1, 7, n, b'{"id":%d}' % n)
             await here.bus.broadcast(1, n, b'{"id":%d}' % (1000 + n))
-        async with here.client(**at) as again:
+        async with here.client(notification=mine_at, broadcast=everyone_at) as again:
             assert again.recovered("notification") is True
             assert again.recovered("broadcast") is True
             await here.bus.publish(1, 7, 101, b'{"id":101}')

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 import pytest
@@ -15,6 +15,7 @@ from tidings import clock, signing
 from tidings.bus import BusUnavailable, Position, Recovery, Sink
 from tidings.bus.memory import MemoryBus
 from tidings.gateway.protocol import CloseCode
+from tidings.gateway.sockets import Socket
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 BIG = b'{"id":1,"x":"' + b"x" * 32_000 + b'"}'
@@ -176,17 +177,16 @@ async def test_each_misbehaviour_has_its_code_and_harms_nobody(misbehave: object
 
 async def test_pings_before_authentication_that_are_never_read_are_bounded() -> None:
     async with world(close_timeout_s=0.1) as here, raw(here.gateway.port, small_buffer=True) as client:
-        for _ in range(100_000):
-            client.frame(PING, b"x" * 125)
-            if not here.gateway.connections():
-                break
-            await client.writer.drain()
+        with suppress(ConnectionError):  # how a writer learns that it was cut
+            for _ in range(100_000):
+                client.frame(PING, b"x" * 125)
+                await client.writer.drain()
+        await until(lambda: not here.gateway.connections())
         assert here.counts["closes", "4008"] == 1
 
 
 async def test_who_does_not_answer_a_ping_is_closed_and_who_does_is_not() -> None:
-    times = {"ping_interval_s": 0.2, "pong_timeout_s": 0.2}
-    async with world(**times) as here, here.client(8) as well:
+    async with world(ping_interval_s=0.2, pong_timeout_s=0.2) as here, here.client(8) as well:
         async with raw(here.gateway.port, authenticated=True) as dead:
             opcode, _ = await dead.hear()
             assert opcode == PING
@@ -207,8 +207,17 @@ async def test_half_a_frame_is_no_sign_of_life() -> None:
 
 @pytest.mark.parametrize(
     ("payload", "code"),
-    [(b"", 1000), (b"\x0f\xa1", 4001), (b"\x00\x00", 1002), (b"\x0f", 1002), (b"\x03\xee", 1002)]
-    + [(b"\x13\x88", 1002), (b"\x03\xe8bye", 1000), (b"\x03\xe8\xff", 1007)],
+    [
+        (b"", 1000),
+        (b"\x03\xe8bye", 1000),
+        (b"\x0f\xa1", 4001),
+        (b"\x0f", 1002),
+        (b"\x00\x00", 1002),  # 0, 1006, 1005 and 5000 must not be sent (RFC 6455 §7.4)
+        (b"\x03\xee", 1002),
+        (b"\x03\xed", 1002),
+        (b"\x13\x88", 1002),
+        (b"\x03\xe8\xff", 1007),
+    ],
 )
 async def test_a_close_is_answered_and_the_connection_ends(payload: bytes, code: int) -> None:
     async with world() as here, raw(here.gateway.port, authenticated=True) as client:
@@ -226,10 +235,8 @@ async def test_no_bytes_instead_of_a_handshake_stop_the_gateway(garbage: bytes) 
         writer.write(garbage + b"\r\n\r\n")
         writer.write_eof()
         async with asyncio.timeout(20):
-            try:
+            with suppress(ConnectionError):  # it only cut, which is an answer too
                 await reader.read()
-            except ConnectionError:
-                pass  # it only cut, which is an answer too
         writer.transport.abort()
         livez, _ = await http(here.gateway.port, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert livez == 200
@@ -316,9 +323,8 @@ async def test_who_leaves_while_joining_is_not_left_on_the_bus() -> None:
             client.say(command="authenticate", token=token())
             await until(lambda: bus.asked)
         await until(lambda: here.gateway.connections() == 0)
-        async with asyncio.timeout(20):
-            while (await bus.presence(1, 7)).online:
-                await asyncio.sleep(0.005)
+        await until(lambda: not here.gateway._hub._tasks)
+        assert not (await bus.presence(1, 7)).online
         assert not here.gateway._hub._sockets_of_user
 
 
@@ -356,9 +362,7 @@ async def test_a_closed_socket_leaves_nothing_behind() -> None:
         assert not hub._sockets_of_user
         assert not any(hub._wheel._buckets)
         gc.collect()
-        assert not [
-            thing for thing in gc.get_objects() if type(thing).__name__ == "Socket" and thing._hub is hub
-        ]
+        assert not [thing for thing in gc.get_objects() if type(thing) is Socket and thing._hub is hub]
 
 
 async def test_the_port_that_is_taken_is_an_error_and_leaves_no_task() -> None:

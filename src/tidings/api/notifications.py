@@ -221,7 +221,7 @@ def batch_result(
 class NotificationDetail(Notification, frozen=True, omit_defaults=True, kw_only=True):
     """A notification with what became of it: every delivery, every attempt, every suppression with its reason."""
 
-    deliveries: list[Delivery] = msgspec.field(default_factory=list)
+    deliveries: list[Delivery]
 
 
 def known_notification(notification_id: int) -> int:

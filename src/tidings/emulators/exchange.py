@@ -47,6 +47,11 @@ class Connection(Protocol):
         """Take no new streams, finish the open ones, then close. HTTP/1.1: close after the current answer."""
         ...
 
+    def limit_streams(self, count: int) -> None:
+        """Announce another SETTINGS_MAX_CONCURRENT_STREAMS, as APNs does once it trusts a peer. No effect on
+        HTTP/1.1."""
+        ...
+
     def drop(self) -> None:
         """Cut the TCP connection now, answering nothing. Twice is safe."""
         ...

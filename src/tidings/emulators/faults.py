@@ -75,6 +75,7 @@ class Faults:
 
     @property
     def plans(self) -> dict[str, Plan]:
+        """The plans in force, by vendor."""
         return dict(self._plans)
 
     def set(self, plans: dict[str, Plan]) -> None:
@@ -91,10 +92,12 @@ class Faults:
                 self._chance.seed(plan.seed)
 
     def clear(self) -> None:
+        """End all faults. Twice is safe."""
         self._plans.clear()
         self._left.clear()
 
     def plan(self, vendor: str) -> Plan | None:
+        """The plan in force for a vendor, None when it behaves."""
         return self._plans.get(vendor)
 
     def effect(self, vendor: str, token: str | None = None) -> Effect | None:

@@ -47,6 +47,7 @@ def error(
 def fcm_error(
     code: int, status: str, message: str, fcm_code: str, retry_after_s: int | None = None
 ) -> Response:
+    """An error body whose only detail is an `FcmError` with `fcm_code`."""
     return error(code, status, message, (_fcm(fcm_code),), retry_after_s)
 
 
@@ -72,20 +73,24 @@ def invalid_argument(message: str = "Request contains an invalid argument.") -> 
 
 
 def no_target() -> Response:
+    """400: the message names no token, fid, topic or condition (captured)."""
     text = "Recipient of the message is not set."
     return bad_request([("message", text)], fcm=True)
 
 
 def invalid_token() -> Response:
+    """400: the token is malformed. The only INVALID_ARGUMENT that is about the address (captured)."""
     text = "The registration token is not a valid FCM registration token"
     return fcm_error(400, "INVALID_ARGUMENT", text, "INVALID_ARGUMENT")
 
 
 def unregistered() -> Response:
+    """404 with UNREGISTERED: the token was good once (captured)."""
     return fcm_error(404, "NOT_FOUND", "Requested entity was not found.", "UNREGISTERED")
 
 
 def sender_id_mismatch() -> Response:
+    """403 with SENDER_ID_MISMATCH: the token belongs to another sender."""
     return fcm_error(403, "PERMISSION_DENIED", "SenderId mismatch", "SENDER_ID_MISMATCH")
 
 
@@ -99,16 +104,19 @@ def quota(rate: Rate, retry_after_s: int | None = None) -> Response:
 
 
 def unavailable(retry_after_s: int | None = None) -> Response:
+    """503 with UNAVAILABLE, and Retry-After in seconds if given."""
     return fcm_error(
         503, "UNAVAILABLE", "The service is currently unavailable.", "UNAVAILABLE", retry_after_s
     )
 
 
 def internal(retry_after_s: int | None = None) -> Response:
+    """500 with INTERNAL (captured), and Retry-After in seconds if given."""
     return fcm_error(500, "INTERNAL", "Internal error encountered.", "INTERNAL", retry_after_s)
 
 
 def third_party_auth() -> Response:
+    """401 with THIRD_PARTY_AUTH_ERROR: the key that Firebase keeps for APNs or web push is bad."""
     text = "Auth error from APNS or Web Push Service"
     return fcm_error(401, "UNAUTHENTICATED", text, "THIRD_PARTY_AUTH_ERROR")
 
@@ -138,10 +146,12 @@ def wrong_project() -> Response:
 
 
 def html_502() -> Response:
+    """502 as a gateway in front of FCM answers it: a page, no JSON."""
     return Response(502, _HTML_502, (("content-type", "text/html; charset=UTF-8"),))
 
 
 def empty_503() -> Response:
+    """503 without any body, which has been seen too."""
     return Response(503)
 
 

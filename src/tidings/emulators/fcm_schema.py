@@ -126,7 +126,7 @@ REQUEST = Shape("SendMessageRequest", {"validate_only": "flag", "message": _MESS
 _SCALARS: dict[str, Any] = {
     "text": str,
     "flag": bool,
-    "whole": int,
+    "whole": Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)],
     "number": float,
     "duration": Annotated[str, Meta(pattern=DURATION)],
     "timestamp": str,

@@ -58,18 +58,22 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def settings(values: dict[int, int]) -> bytes:
+    """A SETTINGS frame (§6.5)."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(key, value) for key, value in values.items()))
 
 
 def window_update(stream: int, increment: int) -> bytes:
+    """A WINDOW_UPDATE frame; stream 0: for the connection (§6.9)."""
     return frame(WINDOW_UPDATE, 0, stream, LONG.pack(increment))
 
 
 def rst_stream(stream: int, code: int) -> bytes:
+    """An RST_STREAM frame (§6.4)."""
     return frame(RST_STREAM, 0, stream, LONG.pack(code))
 
 
 def goaway(last_stream: int, code: int, debug: bytes = b"") -> bytes:
+    """A GOAWAY frame; of `debug` the first KiB is sent (§6.8)."""
     return frame(GOAWAY, 0, 0, _TWO_LONGS.pack(last_stream, code) + debug[:1024])
 
 

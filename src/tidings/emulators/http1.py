@@ -21,7 +21,7 @@ _MAX_QUEUED = 64
 
 
 class Http1Session(asyncio.Protocol):
-    """The protocol object of one connection."""
+    """The protocol object of one connection: called by asyncio and the parser, and by `answer` when late."""
 
     http2 = False
 
@@ -195,14 +195,20 @@ class Http1Session(asyncio.Protocol):
 
     @property
     def waiting(self) -> bool:
+        """See `listener.Session`."""
         return self._task is not None
 
     def goaway(self, code: int = 0, debug: bytes = b"") -> None:
+        """Close after the current answer; at once when there is none."""
         self._leaving = True
         if self._task is None and not self._queue and self._current is None and not self._dead:
             self._finish()
 
+    def limit_streams(self, count: int) -> None:
+        """Nothing to do: there is one request at a time."""
+
     def drop(self) -> None:
+        """Cut the connection. Twice is safe."""
         self._dead = True
         self._transport.abort()
 

@@ -22,7 +22,7 @@ _TOO_LARGE = Response(413, b'{"error":"body too large"}', (("content-type", "app
 
 
 class Http2Session(asyncio.Protocol):
-    """The protocol object of one connection."""
+    """The protocol object of one connection: asyncio calls it, `answer` gives it late answers."""
 
     http2 = True
 
@@ -31,6 +31,7 @@ class Http2Session(asyncio.Protocol):
         self.last_active = 0.0
         self._listener = listener
         self._limits = listener.limits
+        self._max_streams = listener.limits.max_concurrent_streams
         self._heads = HeadReader(listener.limits.max_header_bytes)
         self._streams: dict[int, Stream] = {}
         self._closed: OrderedDict[int, None] = OrderedDict()
@@ -64,7 +65,7 @@ class Http2Session(asyncio.Protocol):
         self._out.control(
             frames.settings(
                 {
-                    frames.SETTING_MAX_CONCURRENT_STREAMS: self._limits.max_concurrent_streams,
+                    frames.SETTING_MAX_CONCURRENT_STREAMS: self._max_streams,
                     frames.INITIAL_WINDOW_SIZE: StreamWindow.STREAM,
                     frames.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
                 }
@@ -121,7 +122,7 @@ class Http2Session(asyncio.Protocol):
         head = self._heads.head(block)
         if self._leaving:
             return  # Above the GOAWAY's last stream: the peer knows that it wasn't processed (§6.8).
-        if len(self._streams) >= self._limits.max_concurrent_streams:
+        if len(self._streams) >= self._max_streams:
             raise StreamFault(ErrorCode.REFUSED_STREAM, "too many streams")
         stream = Stream(stream_id, head, self._out.initial_window)
         self._streams[stream_id] = stream
@@ -182,8 +183,9 @@ class Http2Session(asyncio.Protocol):
             stream.task = self._listener.spawn(answer, self, stream.id)
 
     def _discard(self, stream: Stream) -> None:
-        """Keep nothing of a body that is too large. Many clients hear a refusal only once they have sent all of
-        it, so they are let to, up to `_PATIENCE` times the limit; beyond that they are refused midway."""
+        """Keep nothing of a body that is too large. Many clients hear a refusal only once they have sent
+        all of it, so they are let to, up to `_PATIENCE` times the limit; beyond that they are refused
+        midway."""
         self._buffered -= sum(map(len, stream.parts))
         stream.parts.clear()
 
@@ -297,9 +299,11 @@ class Http2Session(asyncio.Protocol):
 
     @property
     def waiting(self) -> bool:
+        """See `listener.Session`."""
         return any(stream.task is not None for stream in self._streams.values())
 
     def goaway(self, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
+        """Say GOAWAY and close once the open streams are finished. Twice is safe."""
         if self._dead or self._leaving:
             return
         self._leaving = True
@@ -307,11 +311,17 @@ class Http2Session(asyncio.Protocol):
         if not self._streams:
             self._leave()
 
+    def limit_streams(self, count: int) -> None:
+        """See `exchange.Connection`."""
+        self._max_streams = count
+        self._out.control(frames.settings({frames.SETTING_MAX_CONCURRENT_STREAMS: count}))
+
     def _leave(self) -> None:
         self._out.flush()
         self._dead = self._reader.stopped = True
         self._transport.close()
 
     def drop(self) -> None:
+        """Cut the connection. Twice is safe."""
         self._dead = self._reader.stopped = True
         self._transport.abort()

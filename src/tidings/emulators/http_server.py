@@ -42,6 +42,7 @@ class RunningServer:
 
     @property
     def open_connections(self) -> int:
+        """Connections that are open now."""
         return len(self._listener.sessions)
 
     def goaway(self, spare: object = None) -> int:
@@ -67,10 +68,10 @@ class RunningServer:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._listener.empty.wait(), _GRACE_S)
         self.drop()
-        tasks = [self._sweep, *self._listener.tasks]
-        for task in tasks:
+        late = list(self._listener.tasks)
+        for task in late:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._sweep, *late, return_exceptions=True)
         await asyncio.sleep(0)
 
     async def _close_idle(self) -> None:
@@ -153,17 +154,19 @@ async def serve(
     max_body: int = 1024 * 1024,
     max_connections: int = 10_000,
     idle_s: float = 300.0,
+    linger_s: float = 1.0,
 ) -> RunningServer:
     """Listen on `host`:`port` (0: any free one) and answer by `app`.
 
     With `tls` (see `certificate.py`) clients choose HTTP/2 or HTTP/1.1 by ALPN. Sizes are in bytes; a larger
-    body is answered 413. Raises `OSError` when the address can't be had.
+    body is answered 413. `Limits` explains the rest. Raises `OSError` when the address can't be had.
     """
     limits = Limits(
         max_concurrent_streams=max_concurrent_streams,
         max_body=max_body,
         max_connections=max_connections,
         idle_s=idle_s,
+        linger_s=linger_s,
     )
     listener = Listener(app, limits)
     loop = asyncio.get_running_loop()

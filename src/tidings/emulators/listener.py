@@ -47,6 +47,7 @@ class Listener:
         self.empty.set()
 
     def join(self, session: Session) -> None:
+        """A connection was made."""
         self.sessions.add(session)
         self.empty.clear()
 

@@ -12,8 +12,9 @@ from tidings.emulators.header_blocks import RequestHead, response_block
 class StreamWindow:
     """What the peer may still send us, in bytes. Refilled when half of it is used up.
 
-    Because the refill is decided as each frame is read, and no frame is larger than half a window, a peer that
-    sends too early can't be told from one that waited; memory is bounded by the limits on bodies instead.
+    Because the refill is decided as each frame is read, and no frame is larger than half a window, a peer
+    that sends too early can't be told from one that waited; memory is bounded by the limits on bodies
+    instead.
     """
 
     STREAM = 256 * 1024

@@ -79,7 +79,11 @@ async def load(db: Pool, claims: Sequence[Claim]) -> Group:
             known = Known(row["status"], row["attempts"], row["next_attempt_at"])
             histories.setdefault(row["notification_id"], {})[row["channel"], row["device_id"]] = known
     at = clock_now()
-    plans = [(subject, plan(subject, histories.get(subject.id, {}), at)) for subject in subjects]
+    retried = {subject_id for claim in claims if claim.kind == "retry" for subject_id in claim.subject_ids}
+    plans = [
+        (subject, plan(subject, histories.get(subject.id, {}), at, retrying=subject.id in retried))
+        for subject in subjects
+    ]
     return Group.of(claims, plans, histories)
 
 

@@ -2,7 +2,7 @@
 
 import time
 
-from tidings.providers.contract import Paused
+from tidings.providers.contract import Paused, Reason
 
 
 class Gate:
@@ -28,7 +28,7 @@ class Gate:
 
     def learn(self, outcome: object) -> None:
         """Tell the gate what became of a call."""
-        if isinstance(outcome, Paused):
+        if isinstance(outcome, Paused) and outcome.reason is not Reason.VENDOR_CREDENTIALS:  # that is one platform's
             self._paused = outcome
             self._until = time.monotonic() + outcome.after_s
         elif self._probing:

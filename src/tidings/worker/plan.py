@@ -10,7 +10,7 @@ PUSH, WEBSOCKET = "push", "websocket"
 USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a device
 
 OPEN = frozenset({"pending", "sending"})
-UNSENDABLE = frozenset({"cancelled", "expired", "failed", "suppressed", "delivered"})
+ENDED = frozenset({"cancelled", "expired", "failed", "suppressed"})  # "sent" and "delivered" may have more to send
 
 
 class Address(Struct, frozen=True):
@@ -62,38 +62,55 @@ class Planned(Struct, frozen=True):
     attempt: int
 
 
-class Plan(Struct, frozen=True):
-    """What to attempt now. `suppressions`: channels with nothing to attempt, as `channel:reason`.
+class Ending(Struct, frozen=True):
+    """A recorded delivery that waits for an attempt which will not be made any more, and why."""
 
-    `status`: set when nothing is left to attempt at all and the notification ends here.
+    channel: str
+    device_id: int
+    status: str
+    reason: str
+
+
+class Plan(Struct, frozen=True):
+    """What to attempt now, and which recorded deliveries end without another attempt.
+
+    `suppressions`: channels with nothing to attempt, as `channel:reason`. `status`: set when the notification ends
+    here with no delivery at all; otherwise its status follows from its deliveries.
     """
 
     attempts: list[Planned]
-    suppressions: list[str]
+    endings: list[Ending] = []
+    suppressions: list[str] = []
     status: str | None = None
 
 
-def plan(subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime) -> Plan:
-    """Decide. `known`: by (channel, device id), from earlier attempts; empty at the first."""
-    if subject.status in UNSENDABLE:
-        return Plan([], [], None)
+def plan(
+    subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime, *, retrying: bool = False
+) -> Plan:
+    """Decide. `known`: what is recorded, by (channel, device id); mostly nothing.
+
+    `retrying`: only the deliveries that are known. Otherwise addresses that are not known yet are attempted, too: all
+    of them the first time, and what a worker had not recorded when it died.
+    """
+    if subject.status in ENDED:
+        return Plan([])
     if not subject.user_exists:
-        return Plan([], ["all:user_deleted"], "suppressed")
-    first = not known
-    if now > subject.expires_at and not (first and subject.ttl_s == 0):  # 0 is "now or never", and this is now
-        return Plan([], ["all:expired"], "expired")
-    if first:
-        return _first(subject)
-    by_key = {(address.channel, address.device_id): address for address in subject.addresses}
-    by_key[WEBSOCKET, USER_ADDRESS] = Address(WEBSOCKET, USER_ADDRESS)
-    return Plan(_again(subject, known, by_key, now), [])
+        return _end(known, "suppressed", "user_deleted")
+    if now > subject.expires_at and (known or subject.ttl_s > 0):  # 0 is "now or never", and this is now
+        return _end(known, "expired", "expired")
+    addresses = {(address.channel, address.device_id): address for address in subject.addresses}
+    suppressions = [] if addresses else [f"{PUSH}:no_device"]
+    addresses[WEBSOCKET, USER_ADDRESS] = Address(WEBSOCKET, USER_ADDRESS)
+    attempts, endings = _again(subject, known, addresses, now)
+    if retrying:
+        return Plan(attempts, endings)
+    attempts += [Planned(subject, address, 1) for key, address in addresses.items() if key not in known]
+    return Plan(attempts, endings, suppressions)
 
 
-def _first(subject: Subject) -> Plan:
-    attempts = [Planned(subject, address, 1) for address in subject.addresses]
-    suppressions = [] if attempts else [f"{PUSH}:no_device"]
-    attempts.append(Planned(subject, Address(WEBSOCKET, USER_ADDRESS), 1))
-    return Plan(attempts, suppressions)
+def _end(known: Mapping[tuple[str, int], Known], status: str, reason: str) -> Plan:
+    endings = [Ending(*key, status, reason) for key, delivery in known.items() if delivery.status in OPEN]
+    return Plan([], endings, [f"all:{reason}"], None if known else status)
 
 
 def _again(
@@ -101,16 +118,18 @@ def _again(
     known: Mapping[tuple[str, int], Known],
     addresses: Mapping[tuple[str, int], Address],
     now: datetime,
-) -> list[Planned]:
-    """The deliveries that wait for another attempt and whose time has come."""
+) -> tuple[list[Planned], list[Ending]]:
+    """The deliveries that wait for another attempt and whose time has come; those whose device was removed end."""
     slack = timedelta(seconds=1)  # tasks are due by the second
-    return [
-        Planned(subject, addresses[key], delivery.attempts + 1)
-        for key, delivery in known.items()
-        if delivery.status in OPEN
-        and key in addresses
-        and (delivery.next_attempt_at is None or delivery.next_attempt_at <= now + slack)
-    ]
+    attempts, endings = [], []
+    for key, delivery in known.items():
+        if delivery.status not in OPEN:
+            continue
+        if key not in addresses:
+            endings.append(Ending(*key, "suppressed", "device_removed"))
+        elif delivery.next_attempt_at is None or delivery.next_attempt_at <= now + slack:
+            attempts.append(Planned(subject, addresses[key], delivery.attempts + 1))
+    return attempts, endings
 
 
 RANK = ("delivered", "sent", "sending", "pending", "expired", "failed", "cancelled", "suppressed")

@@ -62,6 +62,7 @@ class Group(Struct, frozen=True):
         for subject, made in plans:
             known = {key: delivery.status for key, delivery in histories.get(subject.id, {}).items()}
             known |= {(one.address.channel, one.address.device_id): "pending" for one in made.attempts}
+            known |= {(ending.channel, ending.device_id): ending.status for ending in made.endings}
             statuses[subject.id] = known
         return cls(claims, plans, statuses, {subject.id: list(made.suppressions) for subject, made in plans})
 
@@ -76,12 +77,17 @@ async def record(db: Pool, group: Group, answered: Sequence[Attempted], *, last:
     Raises `StaleClaim`, with nothing recorded, when another worker has claimed one of the tasks meanwhile.
     """
     settled = bring_forward(group, answered)
+    endings: list[tuple[int, str, int, str, str]] = []
     if last:
-        settled += [ending(subject, made) for subject, made in group.plans if made.status is not None]
+        endings = [
+            (subject.id, e.channel, e.device_id, e.status, e.reason) for subject, made in group.plans for e in made.endings
+        ]
+        settled += [one for subject, made in group.plans if (one := ended(group, subject, made)) is not None]
     rows = sorted((row_of(one) for one in answered if one.is_delivery), key=lambda r: (r.notification_id, r.channel))
     async with db.acquire() as connection, connection.transaction():
         await (tasks.finish if last else tasks.hold)(connection, group.claims)
         await deliveries.record(connection, rows, sorted(settled, key=lambda s: s.notification_id))
+        await deliveries.end(connection, sorted(endings))
         await disable_gone(connection, answered)
         await create_retries(connection, answered)
 
@@ -110,10 +116,12 @@ def bring_forward(group: Group, answered: Sequence[Attempted]) -> list[Settled]:
     ]
 
 
-def ending(subject: Subject, made: Plan) -> Settled:
-    """A notification that ends without an attempt."""
-    assert made.status is not None
-    return Settled(subject.id, made.status, None, tuple(made.suppressions))
+def ended(group: Group, subject: Subject, made: Plan) -> Settled | None:
+    """The notification's side of a plan without attempts, if it ends something."""
+    if made.attempts or not (made.endings or made.status):
+        return None
+    status = made.status or status_of(group.statuses[subject.id].values())
+    return Settled(subject.id, status, None, tuple(made.suppressions))
 
 
 def row_of(one: Attempted) -> Recorded:

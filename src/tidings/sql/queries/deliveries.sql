@@ -23,6 +23,14 @@ SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::smallint[], $5:
     $8::text[], $9::integer[])
 ON CONFLICT DO NOTHING
 
+-- name: end
+-- No further attempt will be made.
+UPDATE deliveries d SET status = v.status, reason = v.reason, next_attempt_at = NULL, updated_at = now()
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[])
+    AS v(notification_id, channel, device_id, status, reason)
+WHERE d.notification_id = v.notification_id AND d.channel = v.channel AND d.device_id = v.device_id
+  AND d.status IN ('pending', 'sending')
+
 -- name: existing
 SELECT notification_id, channel, device_id, status, attempts, next_attempt_at
 FROM deliveries WHERE notification_id = ANY($1::bigint[])

@@ -1,0 +1,134 @@
+"""`python -m tidings.bench.server <settings as JSON>`: the service, as the composition root opens it.
+
+Beside its own routes it has one that does no work behind the same middleware and the same guard: the ceiling of
+`accept`. It ends when standard input closes.
+"""
+
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import msgspec
+import uvloop
+from litestar import Response, post
+from msgspec import Struct
+from pydantic import SecretStr
+
+from tidings import app, logs, tasks
+from tidings.api.auth import SEND
+from tidings.api.services import Call
+from tidings.app import App, Role
+from tidings.bench import bodies
+from tidings.bench.child import allow_many_files, obey
+from tidings.bench.commands import Database, Delivered, DeliverAll, Serve, Serving
+from tidings.emulators import Emulators
+from tidings.notifications import Notification
+from tidings.relay import relay
+from tidings.settings import Settings
+
+NO_WORK_PATH = "/bench/no-work"
+RESCUE_S = 3600.0  # only `DeliverAll` hands out what waits: nothing happens between the legs
+MOST_TASKS = 100_000
+LOOK_EVERY_S = 0.005
+
+_NOTHING_DONE = Notification(
+    id=1_000_000,
+    user_id=1_000,
+    title=bodies.TITLE,
+    body=bodies.BODY,
+    data={"order": 1_000},
+    status="pending",
+    created_at=datetime(2026, 1, 31, 9, 0, 0, 123_456, UTC),
+    ttl_s=bodies.TTL_S,
+)
+
+
+@post(NO_WORK_PATH, status_code=202, opt=SEND, include_in_schema=False)
+async def no_work(request: Call) -> Response[Notification]:
+    """The same answer as to a notification, with nothing done for it."""
+    return Response(_NOTHING_DONE, status_code=202)
+
+
+class Vendor(Struct, frozen=True):
+    """Emulators that run in another process: of all that `Emulators` has, what a worker needs."""
+
+    fcm_url: str
+    ca_pem: bytes
+    service_account: dict[str, str]
+
+
+def settings_of(wanted: Serve) -> Settings:
+    """Everything by default, except ports, folder and keys. The environment has no say in a measurement."""
+    return Settings(
+        data_dir=Path(wanted.data_dir),
+        port=0,
+        gateway_port=0,
+        emulator_port=0,
+        secret=SecretStr(wanted.secret),
+        api_key=SecretStr(wanted.api_key),
+        public_url=wanted.public_url,
+        rescue_s=RESCUE_S,
+        log_level="warning",
+        demo=False,
+    )
+
+
+async def serve(wanted: Serve) -> None:
+    """Open the service and obey until standard input closes."""
+    settings = settings_of(wanted)
+    logs.configure(settings.log_level)
+    allow_many_files()
+    roles = frozenset(Role(role) for role in wanted.roles)
+    async with AsyncExitStack() as stack:
+        # The worker is opened below, so that its vendor can be a process of its own.
+        opened = await stack.enter_async_context(app.open_app(settings, roles - {Role.WORKER}, [no_work]))
+        if Role.WORKER in roles:
+            await _open_worker(opened, wanted, stack)
+        hello = Serving(_port(opened.api_url), _port(opened.gateway_url), await _database(opened))
+
+        async def carry_out(command: DeliverAll) -> Delivered:
+            return await deliver_all(opened, command)
+
+        await obey(hello, DeliverAll, carry_out)
+
+
+async def _open_worker(opened: App, wanted: Serve, stack: AsyncExitStack) -> None:
+    announced = wanted.vendor or {}
+    vendor = Vendor(announced["fcm_url"], announced["ca_pem"].encode(), announced["service_account"])
+    public_url = wanted.public_url or opened.api_url
+    await app._open_worker(  # the same worker as in `tidings serve`, whatever that becomes
+        opened.settings, opened.services, opened.queue, cast(Emulators, vendor), public_url, stack
+    )
+
+
+async def _database(opened: App) -> Database:
+    async with opened.db.acquire() as connection:
+        row: Any = await connection.fetchrow("SELECT current_database() AS name, current_user AS person")
+        host, port = await connection.fetchval(
+            "SELECT ARRAY[current_setting('unix_socket_directories'), current_setting('port')]"
+        )
+    return Database(host, int(port), row["name"], row["person"])
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
+async def deliver_all(opened: App, command: DeliverAll) -> Delivered:
+    """Do what the scheduler does when the time of all waiting tasks has come, and wait for the workers."""
+    began = time.monotonic()
+    async with asyncio.timeout(command.timeout_s):
+        tickets = await tasks.publish_due(opened.db, MOST_TASKS, RESCUE_S)
+        await relay(opened.queue, tickets)
+        while await opened.db.fetchval("SELECT EXISTS (SELECT FROM tasks)"):
+            await asyncio.sleep(LOOK_EVERY_S)
+    return Delivered(time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(msgspec.json.decode(sys.argv[1], type=Serve)))

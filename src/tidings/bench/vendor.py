@@ -1,0 +1,73 @@
+"""The ceiling of `deliver`: the worker's own FCM messages, posted by the same HTTP library, and nothing else."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from pyreqwest.client import Client
+from pyreqwest.request import RequestBody, StreamRequest
+
+from tidings import signing
+from tidings.bench import bodies
+from tidings.bench.commands import Push, Pushed
+from tidings.errors import SetupError
+from tidings.http import open_client
+from tidings.providers import fcm_message
+from tidings.providers.fcm_account import parse_service_account
+from tidings.providers.fcm_oauth import Token, TokenSource
+
+TIMEOUT_S = 30.0
+
+
+async def push(command: Push) -> Pushed:
+    """See `commands.Push`. The messages are made and the token is fetched before the clock starts."""
+    ca_pem = command.vendor["ca_pem"].encode()
+    account = parse_service_account(command.vendor["service_account"])
+    key = signing.derive(command.secret.encode(), signing.RECEIPTS)
+    texts = [
+        fcm_message.build(bodies.message(command.first_id + n, n + 1, n + 1, key, command.receipts))
+        for n in range(command.count)
+    ]
+    url = f"{command.vendor['fcm_url']}/v1/projects/{account.project_id}/messages:send"
+    clients = [_client(ca_pem) for _ in range(command.connections)]
+    token_client = open_client(timeout_s=TIMEOUT_S, ca_pem=ca_pem, system_proxy=False)
+    tokens = TokenSource(account, token_client)
+    try:
+        token = await tokens.token()
+        if not isinstance(token, Token):
+            raise SetupError(f"the emulator gives no access token: {token}")
+        requests = [
+            client.post(url).header("authorization", f"Bearer {token.value}").build_streamed() for client in clients
+        ]
+        left = iter(texts)
+        began = time.monotonic()
+        refused = await asyncio.gather(
+            *(_sender(requests[n % len(requests)], left) for n in range(command.in_flight))
+        )
+        return Pushed(command.count, time.monotonic() - began, sum(refused))
+    finally:
+        for client in (*clients, token_client):
+            await client.close()
+        await tokens.close()
+
+
+def _client(ca_pem: bytes) -> Client:
+    return open_client(
+        timeout_s=TIMEOUT_S,
+        ca_pem=ca_pem,
+        http2_only=True,
+        system_proxy=False,
+        default_headers={"content-type": "application/json"},
+    )
+
+
+async def _sender(prepared: StreamRequest, left: Iterator[bytes]) -> int:
+    """One after the other until none is left; how many were not taken."""
+    refused = 0
+    for text in left:
+        request = prepared.copy()
+        request.body = RequestBody.from_bytes(text)
+        async with request as response:
+            await response.body_reader.read(4096)
+            refused += response.status != 200
+    return refused
