@@ -1,0 +1,160 @@
+"""Accepted means kept: the process is killed with SIGKILL again and again while it accepts and delivers."""
+
+import asyncio
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import eventually
+from tests.faults.service import KEY, Service
+from tidings import db, embedded, emulators, ledger
+from tidings.emulators import Emulators
+from tidings.emulators.faults import Plan
+
+ROUNDS = 20
+NOTIFICATIONS = 2000
+USERS = 50
+AT_ONCE = 24
+FINAL = ("sent", "delivered")
+
+
+@pytest.fixture
+def own_data_dir() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="tidings-crash-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+class Caller:
+    """Sends numbered notifications, each with an idempotency key, again until it is answered."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.waiting = list(range(NOTIFICATIONS))
+        self.ids: dict[int, int] = {}
+        self.users: list[int] = []
+
+    async def prepare(self) -> None:
+        """Users with a phone each."""
+        async with self._client() as client:
+            for n in range(USERS):
+                user = (await client.post("/api/users", json={"external_id": f"u{n}"})).json()["id"]
+                body = {"device_token": f"phone-{n}", "device_type": "android"}
+                assert (await client.post(f"/api/users/{user}/devices", json=body)).status_code == 201
+                self.users.append(user)
+
+    async def run(self, most: int) -> None:
+        """Send up to `most`, several at once; returns when they are answered or the service is gone."""
+        left = [self.waiting.pop(0) for _ in range(min(most, len(self.waiting)))]
+        unanswered: list[int] = []
+        async with self._client() as client:
+            await asyncio.gather(*(self._send_all(client, left, unanswered) for _ in range(AT_ONCE)))
+        self.waiting = unanswered + left + self.waiting
+
+    async def _send_all(self, client: httpx.AsyncClient, left: list[int], unanswered: list[int]) -> None:
+        while left:
+            number = left.pop(0)
+            body = {"user_id": self.users[number % USERS], "title": f"number {number}"}
+            try:
+                answer = await client.post("/api/notifications", json=body, headers={"Idempotency-Key": f"n-{number}"})
+            except httpx.TransportError:
+                unanswered.append(number)
+                return
+            assert answer.status_code == 202, answer.text
+            self.ids[number] = answer.json()["id"]
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self._url, headers={"X-API-Key": KEY}, timeout=20, trust_env=False)
+
+
+async def unrecorded(data_dir: Path) -> set[int]:
+    """The notifications that are not final in the database that the killed process left behind."""
+    server = embedded.start(data_dir)
+    try:
+        pool = await db.open_pool(
+            host=str(server.socket_dir),
+            port=embedded.SOCKET_PORT,
+            database="postgres",
+            user=embedded.SUPERUSER,
+            password=None,
+            size=2,
+        )
+        try:
+            rows = await pool.fetch("SELECT id FROM notifications WHERE status NOT IN ('sent', 'delivered')")
+            assert (await ledger.read(pool)).lost == []
+        finally:
+            await pool.close()
+    finally:
+        await server.stop()
+    return {row["id"] for row in rows}
+
+
+def seen(vendor: Emulators) -> Counter[int]:
+    """How often the emulator took each notification."""
+    counts = vendor.accepted.counts(0, 1_000_000)
+    assert counts["complete"]
+    return Counter({int(key): n for key, n in counts["counts"].items()})
+
+
+async def test_twenty_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data_dir: Path) -> None:
+    chance = random.Random(2026)
+    vendor = await emulators.start()
+    vendor.faults.set({"fcm": Plan(latency_ms=30, jitter_ms=60)})
+    service = Service(own_data_dir, vendor, TIDINGS_LEASE_S="6", TIDINGS_RESCUE_S="1")
+    caller = Caller(service.url)
+    in_flight = 0
+    try:
+        await service.start()
+        await caller.prepare()
+        for _ in range(ROUNDS):
+            sending = asyncio.create_task(caller.run(NOTIFICATIONS // ROUNDS + chance.randrange(40)))
+            await asyncio.sleep(chance.uniform(0.05, 0.5))
+            await service.kill()
+            await sending
+            in_flight += len(await unrecorded(own_data_dir) & set(seen(vendor)))
+            await service.start()
+        while caller.waiting:
+            await caller.run(len(caller.waiting))
+        await all_final(own_data_dir, service)
+        repeats = sum(n - 1 for n in seen(vendor).values())
+        assert set(seen(vendor)) == set(caller.ids.values()), "every accepted notification was seen, and no other"
+        assert len(set(caller.ids.values())) == NOTIFICATIONS, "a repeated request made no second notification"
+        assert repeats <= in_flight, f"{repeats} repeats, {in_flight} were in flight"
+        print(f"{ROUNDS} kills, {NOTIFICATIONS} notifications, {in_flight} in flight at a kill, {repeats} repeats")
+        assert await service.stop() == 0
+    finally:
+        if service.process is not None and service.process.returncode is None:
+            await service.kill()
+        await vendor.close()
+
+
+async def all_final(data_dir: Path, service: Service) -> None:
+    """Wait until the ledger says so: all 2,000 sent, no task left, nothing lost."""
+    server = embedded.start(data_dir)  # joins the service's
+    assert server.process is None
+    pool = await db.open_pool(
+        host=str(server.socket_dir),
+        port=embedded.SOCKET_PORT,
+        database="postgres",
+        user=embedded.SUPERUSER,
+        password=None,
+        size=2,
+    )
+
+    async def settled() -> ledger.Ledger | None:
+        found = await ledger.read(pool)
+        return found if found.in_progress == 0 and not found.tasks else None
+
+    try:
+        found = await eventually(settled, 60)
+        assert found.lost == []
+        assert sum(found.statuses.get(status, 0) for status in FINAL) == NOTIFICATIONS, found
+    finally:
+        await pool.close()
