@@ -28,7 +28,13 @@ def clean_environment() -> Iterator[None]:
     """No setting of the machine reaches a test."""
     kept = dict(os.environ)
     for name in list(os.environ):
-        if name.startswith(("TIDINGS_", "DB_")) or name in ("PORT", "GATEWAY_PORT", "NODE_ENV", "APP_ENV", "LOG_LEVEL"):
+        if name.startswith(("TIDINGS_", "DB_")) or name in (
+            "PORT",
+            "GATEWAY_PORT",
+            "NODE_ENV",
+            "APP_ENV",
+            "LOG_LEVEL",
+        ):
             del os.environ[name]
     yield
     os.environ.clear()

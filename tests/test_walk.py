@@ -32,7 +32,9 @@ async def test_the_walk_of_one_notification(own_data_dir: Path) -> None:
     async with open_app(chosen, frozenset({Role.API})) as api:
         assert api.new_key is not None
         headers = {"X-API-Key": api.new_key}
-        async with httpx.AsyncClient(base_url=api.api_url, headers=headers, timeout=20, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=api.api_url, headers=headers, timeout=20, trust_env=False
+        ) as client:
             await walk(api, Project(projects.DEFAULT_PROJECT_ID, api.new_key, client), chosen)
 
 
@@ -42,7 +44,9 @@ async def walk(api: App, project: Project, chosen: settings.Settings) -> None:
     device = await project.device(user, token)
 
     # 1. Decode and validate: a bad one is a problem, and nothing is stored.
-    refused = await project.client.post("/api/notifications", json={"user_id": user, "title": "x", "boddy": "typo"})
+    refused = await project.client.post(
+        "/api/notifications", json={"user_id": user, "title": "x", "boddy": "typo"}
+    )
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/boddy")
     assert await api.db.fetchval("SELECT count(*) FROM notifications") == 0
 
@@ -58,7 +62,9 @@ async def walk(api: App, project: Project, chosen: settings.Settings) -> None:
 
     # 3. Relay: no worker runs in this process, so the ticket is taken by nobody; the scheduler will bring it again.
     others = frozenset({Role.GATEWAY, Role.WORKER, Role.SCHEDULER})
-    async with open_app(settings.load(environ(chosen.data_dir, TIDINGS_PUBLIC_URL=api.api_url)), others) as rest:
+    async with open_app(
+        settings.load(environ(chosen.data_dir, TIDINGS_PUBLIC_URL=api.api_url)), others
+    ) as rest:
         await meet(rest, project, user, device, token, notification)
 
         # 10. The ledger: all that was accepted is final, and no task is left.
@@ -74,7 +80,11 @@ async def meet(rest: App, project: Project, user: int, device: int, token: str, 
     # 4. to 7. Claim, plan, send, judge, record: over HTTP/2 to the emulator. 9. The phone confirms by its receipt.
     shown = await project.until(notification, "delivered")
     (pushed,) = [d for d in shown["deliveries"] if d["channel"] == "push"]
-    assert (pushed["device_id"], pushed["status"], pushed["attempts"][0]["outcome"]) == (device, "delivered", "sent")
+    assert (pushed["device_id"], pushed["status"], pushed["attempts"][0]["outcome"]) == (
+        device,
+        "delivered",
+        "sent",
+    )
     assert pushed["emulated"] is True
     assert rest.emulators is not None
     (message,) = rest.emulators.phones.shown(token)

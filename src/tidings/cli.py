@@ -3,15 +3,22 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 import uvloop
 
 from tidings import __version__, clock, logs, settings
 from tidings.errors import SetupError, TidingsError
+
+if TYPE_CHECKING:
+    from tidings.app import Role
+    from tidings.db import Pool
+
+T = TypeVar("T")
 
 cli = typer.Typer(
     help="Tidings: a self-hosted push notification service.",
@@ -39,7 +46,7 @@ def serve(
     uvloop.run(_serve(chosen, wanted))
 
 
-async def _serve(chosen: settings.Settings, roles: "frozenset[object]") -> None:
+async def _serve(chosen: settings.Settings, roles: "frozenset[Role]") -> None:
     from tidings.app import run  # noqa: PLC0415
     from tidings.welcome import welcome  # noqa: PLC0415
 
@@ -47,7 +54,7 @@ async def _serve(chosen: settings.Settings, roles: "frozenset[object]") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    await run(chosen, roles, welcome, stopped)  # type: ignore[arg-type]
+    await run(chosen, roles, welcome, stopped)
 
 
 @cli.command()
@@ -66,7 +73,7 @@ def version() -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database schema up to date. Twice is safe, and so is a running service."""
-    asyncio.run(_with_database(lambda db: asyncio.sleep(0)))
+    asyncio.run(_with_database(lambda _: asyncio.sleep(0)))
     typer.echo("The schema is up to date.")
 
 
@@ -78,9 +85,13 @@ def ledger() -> None:
     found = asyncio.run(_with_database(ledgers.read))
     for status, count in found.statuses.items():
         typer.echo(f"{status:12} {count:>12,}")
-    typer.echo(f"{'accepted':12} {found.accepted:>12,} = {found.final:,} final + {found.in_progress:,} in progress")
+    typer.echo(
+        f"{'accepted':12} {found.accepted:>12,} = {found.final:,} final + {found.in_progress:,} in progress"
+    )
     for task in found.tasks:
-        typer.echo(f"tasks: {task.kind} in lane {task.lane}: {task.tasks:,}, of these overdue {task.overdue:,}")
+        typer.echo(
+            f"tasks: {task.kind} in lane {task.lane}: {task.tasks:,}, of these overdue {task.overdue:,}"
+        )
     if found.lost:
         typer.echo(f"LOST: {found.lost} are in progress, and no task will move them on.", err=True)
         raise typer.Exit(1)
@@ -102,9 +113,9 @@ def create_key(
         raise SetupError(f"--scopes: {error}; there are {', '.join(projects.Scope)}.") from None
     expires_at = clock.now() + timedelta(days=expires_in_days) if expires_in_days else None
 
-    async def create(db: object) -> str:
-        project_id = await projects.project_id_of(db, project, create=True)  # type: ignore[arg-type]
-        key, _ = await projects.create_key(db, project_id, name or "unnamed", wanted, expires_at)  # type: ignore[arg-type]
+    async def create(db: "Pool") -> str:
+        project_id = await projects.project_id_of(db, project, create=True)
+        key, _ = await projects.create_key(db, project_id, name or "unnamed", wanted, expires_at)
         return key
 
     typer.echo(asyncio.run(_with_database(create)))
@@ -132,7 +143,7 @@ def revoke_key(key_id: int) -> None:
     typer.echo(f"Key {key_id} is revoked.")
 
 
-async def _with_database(do):  # type: ignore[no-untyped-def]
+async def _with_database(do: "Callable[[Pool], Awaitable[T]]") -> T:
     """Run `do(pool)` on the database of the settings; joins the one of a running service."""
     from tidings.app import open_database  # noqa: PLC0415
 

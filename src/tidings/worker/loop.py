@@ -30,7 +30,9 @@ class Worker:
 
     def start(self) -> None:
         """Begin to take tickets from all lanes."""
-        self._takers = [asyncio.create_task(self._hand(lane)) for lane, hands in HANDS.items() for _ in range(hands)]
+        self._takers = [
+            asyncio.create_task(self._hand(lane)) for lane, hands in HANDS.items() for _ in range(hands)
+        ]
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing more, and let what is in flight finish within `grace_s`; the lease covers the rest."""
@@ -54,7 +56,9 @@ class Worker:
     async def _handle(self, tickets: Sequence[Ticket]) -> None:
         """One group. What goes wrong here is logged, and the scheduler brings the tasks again."""
         try:
-            claims = await tasks.claim(self._work.db, [ticket.task_id for ticket in tickets], self._work.lease_s)
+            claims = await tasks.claim(
+                self._work.db, [ticket.task_id for ticket in tickets], self._work.lease_s
+            )
             for claim in [claim for claim in claims if claim.kind == "broadcast"]:
                 await broadcasts.send(self._work.db, self._bus, claim)
             wanted = [claim for claim in claims if claim.kind != "broadcast"]
@@ -64,7 +68,9 @@ class Worker:
         except StaleClaim as error:
             log.warning("claim_lost", detail=str(error))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            log.warning("group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}")
+            log.warning(
+                "group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}"
+            )
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         except Exception:
             log.exception("group_failed", tasks=[t.task_id for t in tickets])

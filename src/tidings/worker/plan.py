@@ -1,6 +1,6 @@
 """What to send for a notification: a pure function of what is known about it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,9 @@ PUSH, WEBSOCKET = "push", "websocket"
 USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a device
 
 OPEN = frozenset({"pending", "sending"})
-ENDED = frozenset({"cancelled", "expired", "failed", "suppressed"})  # "sent" and "delivered" may have more to send
+ENDED = frozenset(
+    {"cancelled", "expired", "failed", "suppressed"}
+)  # "sent" and "delivered" may have more to send
 
 
 class Address(Struct, frozen=True):
@@ -140,7 +142,7 @@ def status_of(deliveries: Iterable[str]) -> str:
     return min(deliveries, key=RANK.index, default="suppressed")
 
 
-def subjects_of(rows: Sequence[Mapping[str, Any]], decode: Any) -> list[Subject]:
+def subjects_of(rows: Sequence[Any], decode: Callable[[str], Any]) -> list[Subject]:
     """Rows of `notifications.load` (one a device, sorted by notification) as subjects. `decode`: JSON → value."""
     subjects: list[Subject] = []
     start = 0

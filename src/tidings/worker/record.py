@@ -80,10 +80,14 @@ async def record(db: Pool, group: Group, answered: Sequence[Attempted], *, last:
     endings: list[tuple[int, str, int, str, str]] = []
     if last:
         endings = [
-            (subject.id, e.channel, e.device_id, e.status, e.reason) for subject, made in group.plans for e in made.endings
+            (subject.id, e.channel, e.device_id, e.status, e.reason)
+            for subject, made in group.plans
+            for e in made.endings
         ]
         settled += [one for subject, made in group.plans if (one := ended(group, subject, made)) is not None]
-    rows = sorted((row_of(one) for one in answered if one.is_delivery), key=lambda r: (r.notification_id, r.channel))
+    rows = sorted(
+        (row_of(one) for one in answered if one.is_delivery), key=lambda r: (r.notification_id, r.channel)
+    )
     async with db.acquire() as connection, connection.transaction():
         await (tasks.finish if last else tasks.hold)(connection, group.claims)
         await deliveries.record(connection, rows, sorted(settled, key=lambda s: s.notification_id))
