@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from msgspec import Struct
 
-from tidings import embedded, migrate, projects, signing
+from tidings import clock, embedded, migrate, partitions, projects, signing
 from tidings.api.app import create_api
 from tidings.api.intake import Intake
 from tidings.api.receipts import PATH as RECEIPTS_PATH
@@ -24,8 +24,7 @@ from tidings.arrivals import Arrivals
 from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
 from tidings.db import Pool, open_pool
-from tidings.emulators import Emulators
-from tidings.emulators import address
+from tidings.emulators import Emulators, address
 from tidings.emulators import start as start_emulators
 from tidings.emulators.address import Address
 from tidings.errors import SetupError
@@ -38,7 +37,7 @@ from tidings.providers.fcm_account import ServiceAccountError, parse_service_acc
 from tidings.providers.gateway import GatewayProvider
 from tidings.queue import Queue
 from tidings.queue.memory import MemoryQueue
-from tidings.scheduler import due
+from tidings.scheduler import due, retention
 from tidings.settings import Settings
 from tidings.worker.deliver import Delivering
 from tidings.worker.loop import Worker
@@ -115,6 +114,7 @@ async def open_app(
             await _open_worker(settings, services, queue, vendors, settings.public_url or api_url, stack)
         if Role.SCHEDULER in roles:
             _run(due.run(db, queue, settings.rescue_s), stack)
+            _run(retention.run(db, settings.retention_days), stack)
         gateway = await _open_gateway(settings, services, stack) if Role.GATEWAY in roles else None
         if api_socket is not None:
             stack.push_async_callback(intake.close)
@@ -178,6 +178,7 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> Pool:
     db = await open_pool(size=settings.db_pool_size, **target)
     stack.push_async_callback(_close_pool, db)
     await migrate.ensure(db, **target)
+    await partitions.ensure(db, clock.now().date())
     return db
 
 
@@ -206,16 +207,20 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise SetupError(f"{host}:{port} can't be used: {error.strerror}. Set {setting} to another port.") from error
+        raise SetupError(
+            f"{host}:{port} can't be used: {error.strerror}. Set {setting} to another port."
+        ) from error
 
 
 def _url(scheme: str, listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"{scheme}://{shown}:{port}"
 
 
-async def _find_emulators(settings: Settings, stack: AsyncExitStack) -> tuple[Emulators | None, Address | None]:
+async def _find_emulators(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[Emulators | None, Address | None]:
     """The emulators to use instead of vendors, if any: those of another process, or our own."""
     if settings.emulators:
         return None, address.read(Path(settings.emulators))
@@ -229,7 +234,9 @@ async def _find_emulators(settings: Settings, stack: AsyncExitStack) -> tuple[Em
             "Set TIDINGS_EMULATOR_PORT to another port."
         ) from error
     stack.push_async_callback(emulators.close)
-    found = Address(emulators.fcm_url, emulators.plain_url, emulators.ca_pem.decode(), emulators.service_account)
+    found = Address(
+        emulators.fcm_url, emulators.plain_url, emulators.ca_pem.decode(), emulators.service_account
+    )
     return emulators, found
 
 
@@ -248,7 +255,9 @@ def fcm_account(settings: Settings, vendors: Address | None) -> FcmAccount:
     try:
         return FcmAccount(parse_service_account(Path(settings.fcm_credentials).read_bytes()))
     except (OSError, ServiceAccountError) as error:
-        raise SetupError(f"TIDINGS_FCM_CREDENTIALS ({settings.fcm_credentials}) can't be used: {error}") from error
+        raise SetupError(
+            f"TIDINGS_FCM_CREDENTIALS ({settings.fcm_credentials}) can't be used: {error}"
+        ) from error
 
 
 async def _open_worker(
@@ -353,7 +362,9 @@ async def _serve_api(asgi: Any, listening: socket.socket, stack: AsyncExitStack)
         await asyncio.sleep(0.005)
 
 
-async def run(settings: Settings, roles: frozenset[Role], ready: Callable[[App], Any], stopped: asyncio.Event) -> None:
+async def run(
+    settings: Settings, roles: frozenset[Role], ready: Callable[[App], Any], stopped: asyncio.Event
+) -> None:
     """Serve until `stopped` is set. `ready` is awaited once everything is up."""
     async with open_app(settings, roles) as app:
         log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))

@@ -31,7 +31,7 @@ class Broadcast(Struct, frozen=True, omit_defaults=True):
     title: str
     body: str
     data: dict[str, Any]
-    status: str
+    status: Annotated[str, Meta(extra_json_schema={"enum": ["pending", "sent"]})]
     created_at: datetime
     sent_at: datetime | None = None
     sockets: int | None = None
@@ -47,7 +47,9 @@ class Frame(Struct, frozen=True):
     created_at: datetime
 
 
-async def accept(db: Pool | Connection, project_id: int, new: NewBroadcast, rescue_s: float) -> tuple[Broadcast, Ticket]:
+async def accept(
+    db: Pool | Connection, project_id: int, new: NewBroadcast, rescue_s: float
+) -> tuple[Broadcast, Ticket]:
     """Store a broadcast and its task in one commit."""
     async with transaction(db) as connection:
         data = msgspec.json.encode(new.data).decode()

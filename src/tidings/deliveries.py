@@ -88,11 +88,32 @@ def _columns(rows: Sequence[Struct], fields: Sequence[str]) -> list[list[Any]]:
     return [[getattr(row, field) for row in rows] for field in fields]
 
 
-RECORD = (
-    "notification_id channel device_id project_id status reason detail provider emulated provider_message_id "
-    "attempts next_attempt_at sent_at"
-).split()
-ATTEMPT = "notification_id channel device_id number outcome reason detail provider duration_ms".split()
+RECORD = [
+    "notification_id",
+    "channel",
+    "device_id",
+    "project_id",
+    "status",
+    "reason",
+    "detail",
+    "provider",
+    "emulated",
+    "provider_message_id",
+    "attempts",
+    "next_attempt_at",
+    "sent_at",
+]
+ATTEMPT = [
+    "notification_id",
+    "channel",
+    "device_id",
+    "number",
+    "outcome",
+    "reason",
+    "detail",
+    "provider",
+    "duration_ms",
+]
 
 
 async def record(connection: Connection, recorded: Sequence[Recorded], settled: Sequence[Settled]) -> None:

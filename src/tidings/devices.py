@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
+import asyncpg
 from msgspec import Meta, Struct
 
 from tidings import events
@@ -21,7 +22,8 @@ class NewDevice(Struct, frozen=True, forbid_unknown_fields=True):
     """A device to be registered."""
 
     device_token: Annotated[
-        str, Meta(min_length=1, max_length=4096, description="The vendor's token", examples=["fcm-token-here"])
+        str,
+        Meta(min_length=1, max_length=4096, description="The vendor's token", examples=["fcm-token-here"]),
     ]
     device_type: Annotated[DeviceType, Meta(examples=["android"])]
 
@@ -47,9 +49,12 @@ async def register(db: Pool | Connection, project_id: int, user_id: int, new: Ne
     """
     token_digest = hashlib.sha256(new.device_token.encode()).digest()
     async with transaction(db) as connection:
-        row = await connection.fetchrow(
-            SQL["register"], project_id, user_id, new.device_token, token_digest, new.device_type
-        )
+        try:
+            row = await connection.fetchrow(
+                SQL["register"], project_id, user_id, new.device_token, token_digest, new.device_type
+            )
+        except asyncpg.ForeignKeyViolationError:  # the user was deleted in this moment
+            row = None
         if row is None:
             raise NotFound(code="user_not_found")
         device = Device(**dict(row))

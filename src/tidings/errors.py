@@ -4,15 +4,18 @@
     ├── SetupError              stops the start; the text says what to do
     ├── StaleClaim              a worker lost its lease; what it wanted to record was dropped
     └── Problem                 an answer of the API, RFC 9457
-        ├── BadRequest          400  bad_json  bad_encoding
-        ├── Unauthenticated     401  key_missing  key_unknown  key_revoked  key_expired  receipt_invalid
+        ├── BadRequest          400  bad_json  bad_encoding  bad_query  bad_cursor  bad_idempotency_key
+        ├── Unauthenticated     401  key_missing  key_unknown  key_revoked  key_expired
         ├── Forbidden           403  scope_missing
-        ├── NotFound            404  user_not_found  device_not_found  notification_not_found  route_not_found
+        ├── NotFound            404  route_not_found  user_not_found  device_not_found  notification_not_found
+        │                            broadcast_not_found  receipt_invalid
         ├── MethodNotAllowed    405  method_not_allowed
+        ├── TooSlow             408  body_too_slow
         ├── Conflict            409  not_cancellable  external_id_taken
         ├── TooLarge            413  body_too_large
         ├── UnsupportedBody     415  encoding_unsupported
-        ├── Invalid             422  invalid_body  invalid_field  unknown_field  time_naive  time_past …
+        ├── Invalid             422  invalid_body  invalid_field  missing_field  unknown_field  time_naive  time_past
+        │                            time_out_of_range  idempotency_mismatch
         ├── InternalError       500  internal_error
         └── Unavailable         503  unavailable
 
@@ -29,6 +32,7 @@ CODES: Mapping[str, str] = {
     "bad_encoding": "The body holds text that can't be stored: a NUL character or half of a surrogate pair.",
     "bad_cursor": "The cursor is not one that this list gave out. Start again without it.",
     "bad_query": "A query parameter has the wrong form. The detail names it.",
+    "bad_idempotency_key": "The Idempotency-Key header must be 1 to 255 printable characters.",
     "key_missing": "Send your API key in the X-API-Key header.",
     "key_unknown": "No such API key. `tidings keys list` shows the ones there are.",
     "key_revoked": "This API key was revoked. Make a new one with `tidings keys create`.",
@@ -44,6 +48,7 @@ CODES: Mapping[str, str] = {
     "not_cancellable": "Only a notification that is still scheduled can be cancelled.",
     "external_id_taken": "Another user of the project has this external_id. Use PUT /api/users to upsert.",
     "idempotency_mismatch": "This Idempotency-Key was used before with another request. Use a new key.",
+    "body_too_slow": "The body did not arrive in time. Send it at once, or in smaller parts.",
     "body_too_large": "The body is larger than this route takes. The detail says how much it takes.",
     "encoding_unsupported": "Send the body as it is, without Content-Encoding.",
     "invalid_body": "The body as a whole has the wrong form. The detail says what was expected.",
@@ -52,6 +57,7 @@ CODES: Mapping[str, str] = {
     "unknown_field": "There is no such field. Unknown fields are refused so that a typo is not lost silently.",
     "time_naive": "Times need an offset, such as 2026-01-31T09:00:00Z.",
     "time_past": "The time lies more than a minute in the past.",
+    "time_out_of_range": "The time is later than the year 9999 in UTC.",
     "internal_error": "Our fault. The log has the details under this request_id.",
     "unavailable": "A part of the service is away for the moment. Nothing was stored; try again.",
 }
@@ -117,6 +123,10 @@ class NotFound(Problem):
 
 class MethodNotAllowed(Problem):
     status, title, default_code = 405, "Method not allowed", "method_not_allowed"
+
+
+class TooSlow(Problem):
+    status, title, default_code = 408, "Too slow", "body_too_slow"
 
 
 class Conflict(Problem):

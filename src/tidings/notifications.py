@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tidings.db import Connection, Pool, load
-from tidings.errors import Conflict, Invalid, NotFound, Problem
+from tidings.errors import CODES, Conflict, FieldError, Invalid, NotFound, Problem
 from tidings.providers.fcm_message import FcmOverrides
 from tidings.queue import Lane, Ticket
 from tidings.tasks import GROUP_SIZE
@@ -17,6 +17,8 @@ from tidings.users import UserId
 SQL = load("notifications")
 
 NO_DATA: dict[str, Any] = {}
+STATUSES = ["scheduled", "pending", "sending", "sent", "delivered", "failed", "expired", "cancelled", "suppressed"]
+Status = Annotated[str, Meta(description="`sent`: the vendor took it", extra_json_schema={"enum": STATUSES})]
 
 
 class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,22 +27,26 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId
     title: Annotated[str, Meta(max_length=255, examples=["New Message"])]
     body: Annotated[str, Meta(max_length=16_384, examples=["You have received a new message"])] = ""
-    data: Annotated[dict[str, Any], Meta(description="Your own values for the app", examples=[{"message_id": 123}])] = (
-        msgspec.field(default_factory=dict)
-    )
+    data: Annotated[
+        dict[str, Any], Meta(description="Your own values for the app", examples=[{"message_id": 123}])
+    ] = msgspec.field(default_factory=dict)
     lane: Annotated[
         Literal["critical", "normal", "bulk"],
         Meta(description="How urgent it is against others: critical never waits behind bulk"),
     ] = "normal"
     ttl_s: (
         Annotated[
-            int, Meta(ge=0, le=2_419_200, description="Seconds for which it is worth delivering", examples=[3600])
+            int,
+            Meta(ge=0, le=2_419_200, description="Seconds for which it is worth delivering", examples=[3600]),
         ]
         | None
     ) = None
     collapse_key: (
         Annotated[
-            str, Meta(min_length=1, max_length=64, description="A later one with this key replaces it on the device")
+            str,
+            Meta(
+                min_length=1, max_length=64, description="A later one with this key replaces it on the device"
+            ),
         ]
         | None
     ) = None
@@ -50,7 +56,9 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
 class NewScheduledNotification(NewNotification, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A notification to be sent at a time."""
 
-    scheduled_time: Annotated[datetime, Meta(tz=True, description="When; with an offset", examples=["2030-04-29T09:00:00Z"])]
+    scheduled_time: Annotated[
+        datetime, Meta(tz=True, description="When; with an offset", examples=["2030-04-29T09:00:00Z"])
+    ]
 
 
 class Notification(Struct, frozen=True, omit_defaults=True):
@@ -61,9 +69,9 @@ class Notification(Struct, frozen=True, omit_defaults=True):
     title: str
     body: str
     data: dict[str, Any]
-    status: str
+    status: Status
     created_at: datetime
-    lane: str
+    lane: Annotated[str, Meta(extra_json_schema={"enum": list(Lane)})]
     ttl_s: int
     scheduled_time: datetime | None = None
     sent_at: datetime | None = None
@@ -158,12 +166,23 @@ async def _earlier(db: Pool | Connection, entries: Sequence[Entry]) -> list[Acce
     for entry in entries:
         row = known.get((entry.project_id, entry.idempotency_key))
         if row is None:
-            results.append(NotFound(code="user_not_found"))
+            error = FieldError("/user_id", "user_not_found", CODES["user_not_found"])
+            results.append(NotFound(code="user_not_found", errors=[error]))
         elif row["digest"] != entry.digest or row["created_at"] is None:
             results.append(Invalid(code="idempotency_mismatch"))
         else:
-            results.append(Accepted(row["notification_id"], row["created_at"], row["scheduled_time"], replayed=True))
+            results.append(
+                Accepted(row["notification_id"], row["created_at"], row["scheduled_time"], replayed=True)
+            )
     return results
+
+
+async def earlier(db: Pool | Connection, entry: Entry) -> Accepted | None:
+    """What an earlier request with the same idempotency key made, if there was one. Raises `Invalid` for a mismatch."""
+    [result] = await _earlier(db, [entry])
+    if isinstance(result, Invalid):
+        raise result
+    return result if isinstance(result, Accepted) else None
 
 
 def shown(row: Any) -> Notification:

@@ -73,7 +73,13 @@ async def create_key(
     """Make a key. The text is returned this once and can't be had again."""
     key = "tk_" + secrets.token_urlsafe(KEY_BYTES)
     row = await db.fetchrow(
-        SQL["create_key"], project_id, name, key[:HINT_LENGTH], digest(key), [str(s) for s in scopes], expires_at
+        SQL["create_key"],
+        project_id,
+        name,
+        key[:HINT_LENGTH],
+        digest(key),
+        [str(s) for s in scopes],
+        expires_at,
     )
     assert row is not None
     return key, ApiKey(**dict(row))
@@ -81,7 +87,9 @@ async def create_key(
 
 async def ensure_key(db: Pool | Connection, project_id: int, key: str) -> None:
     """Let `key` (given by a setting) be an admin key of the project. Twice is safe."""
-    await db.execute(SQL["ensure_key"], project_id, "TIDINGS_API_KEY", key[:4] + "…", digest(key), [str(Scope.ADMIN)])
+    await db.execute(
+        SQL["ensure_key"], project_id, "TIDINGS_API_KEY", key[:4] + "…", digest(key), [str(Scope.ADMIN)]
+    )
 
 
 async def list_keys(db: Pool | Connection) -> list[tuple[str, ApiKey]]:

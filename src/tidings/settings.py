@@ -47,7 +47,11 @@ class Settings(BaseSettings):
         description="Address to listen on. 0.0.0.0 opens it to the network (containers need that).",
     )
     port: int = Field(
-        3000, ge=0, le=65535, validation_alias=_env("PORT"), description="Port of the REST API. 0: a free one."
+        3000,
+        ge=0,
+        le=65535,
+        validation_alias=_env("PORT"),
+        description="Port of the REST API. 0: a free one.",
     )
     gateway_port: int = Field(
         3001,
@@ -169,6 +173,14 @@ class Settings(BaseSettings):
         validation_alias=_env("TIDINGS_RESCUE_S"),
         description="Seconds after which a published task that no worker took is published again.",
     )
+    retention_days: int = Field(
+        90,
+        ge=0,
+        le=3650,
+        validation_alias=_env("TIDINGS_RETENTION_DAYS"),
+        description="Days for which notifications, deliveries and attempts are kept; whole days are dropped after that. "
+        "0: for ever.",
+    )
     gateway_origins: str = Field(
         "",
         validation_alias=_env("TIDINGS_GATEWAY_ORIGINS"),
@@ -231,7 +243,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_construct() if sentences else Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
-        sentences += [f"{names[str(e['loc'][0])][0]}: {e['msg']}; it is {_shown(e, values)}" for e in error.errors()]
+        sentences += [
+            f"{names[str(e['loc'][0])][0]}: {e['msg']}; it is {_shown(e, values)}" for e in error.errors()
+        ]
         raise SetupError(_listed(sentences)) from None
     sentences += _too_short(settings) if not sentences else []
     if sentences:

@@ -131,7 +131,7 @@ def verify_user_token(secret: bytes, token: str, now: datetime) -> UserToken:
 
 def _read_claims(secret: bytes, token: str) -> dict[str, Any]:
     try:
-        if False:
+        if jwt.get_unverified_header(token) != _HEADER:
             raise BadToken(Fault.WRONG_TYPE)
         claims = jwt.decode(
             token, secret, algorithms=["HS256"], audience=_AUDIENCE, issuer=_ISSUER, options=_OPTIONS
@@ -157,9 +157,9 @@ def _is_seconds(value: object) -> bool:
 def sign_receipt(secret: bytes, project_id: int, notification_id: int, channel: str, device_id: int) -> str:
     """A short text of URL-safe characters by which a device can confirm its delivery.
 
-    `project.notification.channel letter.device.signature`; the signature is HMAC-SHA256 cut to 128 bits
-    (RFC 2104 §5 allows half), as 22 characters of base64url. It never expires. KeyError for an unknown
-    channel.
+    `project.notification.channel letter.device.signature`; the signature is
+    HMAC-SHA256 cut to 128 bits (RFC 2104 §5 allows half), as 22 characters
+    of base64url. It never expires. KeyError for an unknown channel.
     """
     body = f"{project_id}.{notification_id}.{_LETTER_OF_CHANNEL[channel]}.{device_id}"
     return f"{body}.{_seal(secret, body)}"

@@ -11,7 +11,9 @@ from tidings.queue import Lane, Ticket
 
 SQL = load("tasks")
 
-GROUP_SIZE = 500  # notifications in one task: one load, one record, and a bounded loss of time when a worker dies
+GROUP_SIZE = (
+    500  # notifications in one task: one load, one record, and a bounded loss of time when a worker dies
+)
 
 
 class Claim(Struct, frozen=True):
@@ -51,7 +53,12 @@ async def finish(connection: Connection, claims: Sequence[Claim]) -> None:
 
 
 async def create(
-    connection: Connection, project_id: int, kind: str, lane: str, subject_ids: Sequence[int], due_at: datetime
+    connection: Connection,
+    project_id: int,
+    kind: str,
+    lane: str,
+    subject_ids: Sequence[int],
+    due_at: datetime,
 ) -> None:
     """Work for a later time; the scheduler publishes it then."""
     await connection.execute(SQL["create"], project_id, kind, lane, list(subject_ids), due_at)
@@ -65,7 +72,9 @@ async def publish_due(db: Pool, most: int, rescue_s: float) -> list[Ticket]:
     async with db.acquire() as connection, connection.transaction():
         rows = await connection.fetch(SQL["due"], most)
         tickets = []
-        for group in _groups([(r["id"], (r["project_id"], r["kind"], r["lane"]), r["size"], r["fence"]) for r in rows]):
+        for group in _groups(
+            [(r["id"], (r["project_id"], r["kind"], r["lane"]), r["size"], r["fence"]) for r in rows]
+        ):
             first, size = group[0][0], sum(member[2] for member in group)
             if len(group) > 1:
                 await connection.fetchval(SQL["merge"], first, [member[0] for member in group[1:]])

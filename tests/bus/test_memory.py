@@ -50,6 +50,19 @@ async def test_an_open_socket_keeps_its_stream_for_ever() -> None:
     assert mine.recovered
 
 
+async def test_a_socket_that_came_back_keeps_its_stream_too() -> None:
+    now = Now()
+    bus = MemoryBus(Bounds(keep_s=60), now)
+    await bus.join(1, 7, well, None, None)
+    await bus.leave(1, 7, well)
+    start, _ = await bus.join(1, 7, well, None, None)
+    now.s += 100_000
+    assert await bus.publish(1, 7, 1, b"{}") == 1
+    assert await bus.broadcast(1, 1, b"{}") == 1
+    mine, _ = await bus.join(1, 7, deaf, start.position, None)
+    assert mine.recovered
+
+
 async def test_the_longest_idle_streams_make_room() -> None:
     now = Now()
     bus = MemoryBus(Bounds(max_streams=11), now)

@@ -1,6 +1,8 @@
 """Puts the API together."""
 
-from collections.abc import Sequence
+import re
+import secrets
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from litestar import Litestar
@@ -18,10 +20,41 @@ ROUTES: list[Any] = [
     *health.ROUTES,
 ]
 
+_LOOKS_LIKE_AN_ID = re.compile(rb"[A-Za-z0-9._\-]{8,64}")
 
-def create_api(services: Services, more_routes: Sequence[Any] = ()) -> Litestar:
+
+class Api(Litestar):
+    """Litestar, and what holds for every answer: `X-Request-ID`, and HEAD wherever there is GET (RFC 9110, 9.1)."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request."""
+        request_id = given_request_id(scope["headers"]) or secrets.token_hex(8).encode()
+        scope[problems.REQUEST_ID] = request_id.decode()
+        head = scope["method"] == "HEAD"
+        if head:
+            scope = {**scope, "method": "GET"}  # a copy: the server must still know that it was HEAD
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            elif head:  # the headers say what GET would have answered; there is no body
+                message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
+            await send(message)
+
+        await super().__call__(scope, receive, answer)
+
+
+def given_request_id(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """The caller's own `X-Request-ID`, if it looks like one: then their log and ours share it."""
+    for name, value in headers:
+        if name == b"x-request-id":
+            return value if _LOOKS_LIKE_AN_ID.fullmatch(value) else None
+    return None
+
+
+def create_api(services: Services, more_routes: Sequence[Any] = ()) -> Api:
     """The ASGI application. `more_routes`: for the bench, which measures the same server with a route of its own."""
-    return Litestar(
+    return Api(
         route_handlers=[*ROUTES, *more_routes],
         guards=[auth.guard],
         exception_handlers=problems.HANDLERS,

@@ -3,6 +3,9 @@
 Litestar would decode loosely (`"1"` passes for an integer), so bodies are decoded here and only declared to it.
 """
 
+import asyncio
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -12,11 +15,13 @@ from litestar import Request
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 
 from tidings.api.problems import field_error, invalid
-from tidings.errors import BadRequest, FieldError, TooLarge, UnsupportedBody
+from tidings.errors import BadRequest, FieldError, TooLarge, TooSlow, UnsupportedBody
 
 T = TypeVar("T")
 
 BATCH_FACTOR = 8  # a batch may have so many times the bytes of another body
+BODY_TIMEOUT_S = 30.0  # for the whole body: a client that dribbles must not hold a connection for ever
+CLOSE = {"Connection": "close"}  # the rest of the body is not read, so nothing else can come on this connection
 
 
 @lru_cache
@@ -25,59 +30,110 @@ def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
 
 
 async def raw_body(request: Request[Any, Any, Any], most_bytes: int) -> bytes:
-    """The body, unless it is too large, encoded, or holds text that can't be stored."""
-    if "content-encoding" in request.headers:
+    """The body, unless it is encoded (415), larger than that (413, without reading on) or too slow to come (408)."""
+    headers = request.headers
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedBody()
+    said = headers.get("content-length", "0")
+    if said.isdecimal() and int(said) > most_bytes:
+        raise _too_large(most_bytes)
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most_bytes:
-            raise TooLarge(f"The body is larger than {most_bytes} bytes.", headers={"Connection": "close"})
-        chunks.append(chunk)
-    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    if b"\\u0000" in body and _has_nul(body):
-        raise BadRequest(code="bad_encoding")
-    return body
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most_bytes:
+                    raise _too_large(most_bytes)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise TooSlow(headers=CLOSE) from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _has_nul(body: bytes) -> bool:
-    r"""Whether `\u0000` in the body is really an escaped NUL, and not an escaped backslash before `u0000`."""
-    at = body.find(b"\\u0000")
-    while at >= 0:
-        before = len(body[:at]) - len(body[:at].rstrip(b"\\"))
-        if before % 2 == 0:
-            return True
-        at = body.find(b"\\u0000", at + 1)
-    return False
+def _too_large(most_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {most_bytes} bytes.", headers=CLOSE)
 
 
 def decode(body: bytes | msgspec.Raw, kind: type[T], prefix: str = "") -> T:
-    """A body as a struct. Raises `BadRequest` for what is not JSON, `Invalid` with a pointer for what does not fit."""
+    """A body as a struct. Raises `BadRequest` for what is not JSON or can't be stored, `Invalid` with a pointer for
+    what does not fit. Of a key that occurs twice the last value counts (RFC 8259, 4 leaves it open)."""
+    if b"\\u0000" in body and _NUL.search(body):
+        raise BadRequest(code="bad_encoding")
+    return _decoded(body, kind, prefix)
+
+
+def split(body: bytes, kind: type[T]) -> T:
+    """A body whose items are `msgspec.Raw`, to be judged one by one.
+
+    Text that can't be stored is left for `decode` to find in its item. A half pair would end the decoding of the
+    whole body here, so it is made a NUL, which is as bad and ends only its item.
+    """
+    marked = bytearray(body)
+    for at in _half_pairs(body):
+        marked[at : at + 6] = b"\\u0000"
+    return _decoded(bytes(marked), kind, "")
+
+
+def _decoded(body: bytes | msgspec.Raw, kind: type[T], prefix: str) -> T:
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         raise invalid(field_error(error, prefix)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise BadRequest(code="bad_encoding") from None
+    except msgspec.DecodeError as error:
+        if next(_half_pairs(bytes(body)), None) is not None:
+            raise BadRequest(code="bad_encoding") from None
         raise BadRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.") from None
 
 
+# An odd number of backslashes before it makes it an escape; an even number is backslashes before plain text.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|.)", re.DOTALL)
+
+
+def _half_pairs(body: bytes) -> Iterator[int]:
+    r"""Where the body has half of a surrogate pair, such as `\ud800` alone."""
+    upper = None
+    for escape in _ESCAPE.finditer(body):
+        code = int(escape[1] or b"0", 16)
+        lower = 0xDC00 <= code <= 0xDFFF
+        if upper is not None:
+            if lower and escape.start() == upper.end():
+                upper = None
+                continue
+            yield upper.start()
+        if lower:
+            yield escape.start()
+        upper = escape if 0xD800 <= code <= 0xDBFF else None
+    if upper is not None:
+        yield upper.start()
+
+
 MOST_DEPTH = 32  # of `data`: what a person would write is far below
+MOST_NUMBER = 1e300  # PostgreSQL writes it out in digits, and no reader takes more than 308 of them
 
 
 def check_depth(value: Any, pointer: str, depth: int = MOST_DEPTH) -> None:
-    """Raises `Invalid` when the value is nested deeper than other systems care to read."""
+    """Raises `Invalid` for what was decoded but would trouble a reader: nested too deep, or a number too large."""
     if depth <= 0:
         raise invalid(FieldError(pointer, "invalid_field", f"Nested deeper than {MOST_DEPTH} levels"))
-    if isinstance(value, dict):
-        for inner in value.values():
-            if isinstance(inner, dict | list):
-                check_depth(inner, pointer, depth - 1)
-    elif isinstance(value, list):
-        for inner in value:
-            if isinstance(inner, dict | list):
-                check_depth(inner, pointer, depth - 1)
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            check_depth(inner, pointer, depth - 1)
+        elif isinstance(inner, float) and not -MOST_NUMBER <= inner <= MOST_NUMBER:
+            raise invalid(FieldError(pointer, "invalid_field", "A number is beyond 1e300"))
+
+
+def check_built(value: Any, pointer: str) -> None:
+    """`check_depth` for a struct."""
+    try:
+        built = msgspec.to_builtins(value)
+    except RecursionError:
+        raise invalid(FieldError(pointer, "invalid_field", f"Nested deeper than {MOST_DEPTH} levels")) from None
+    check_depth(built, pointer)
 
 
 TAKEN: dict[str, type] = {}  # filled while the route modules are imported, read when the document is made

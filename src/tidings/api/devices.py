@@ -27,7 +27,7 @@ TAGS = ["Devices"]
     tags=TAGS,
     summary="Register a device",
     operation_class=takes(NewDevice),
-    responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=problems(404, body=True),
 )
 async def register_device(request: Call, user_id: FromPath[int], idempotency_key: IdempotencyKey = None) -> Response[Device]:
     """A token that another user of the project had moves to this one; one that this user had is refreshed."""
@@ -45,7 +45,7 @@ async def register_device(request: Call, user_id: FromPath[int], idempotency_key
     opt=READ,
     tags=TAGS,
     summary="List a user's devices",
-    responses=problems(400, 401, 403, 404, 503),
+    responses=problems(400, 404),
 )
 async def list_devices(
     request: Call, user_id: FromPath[int], limit: Limit = 100, cursor: Cursor = None
@@ -62,7 +62,7 @@ async def list_devices(
     opt=ADMIN,
     tags=TAGS,
     summary="Unregister a device",
-    responses=problems(401, 403, 404, 503),
+    responses=problems(404),
 )
 async def unregister_device(request: Call, user_id: FromPath[int], device_id: FromPath[int]) -> None:
     """Nothing is sent to it any more."""

@@ -31,7 +31,7 @@ def key_of(request: Call) -> str | None:
     if key is None:
         return None
     if not 0 < len(key) <= MOST_LENGTH or not key.isprintable():
-        raise BadRequest("Idempotency-Key must be 1 to 255 printable characters.", code="bad_query")
+        raise BadRequest(code="bad_idempotency_key")
     return key
 
 

@@ -8,7 +8,7 @@ from tidings.coalesce import Coalescer
 from tidings.db import Connection, Pool
 from tidings.errors import Problem
 from tidings.notifications import Accepted, Entry
-from tidings.queue import Queue
+from tidings.queue import Queue, Ticket
 from tidings.relay import relay
 
 
@@ -25,21 +25,25 @@ class Intake:
         """Store one. Raises `Problem` when this one can't be: no such user, or the key of another request."""
         return await self._accept(entry)
 
-    async def accept_batch(
-        self, entries: Sequence[Entry], connection: Connection | None = None
-    ) -> list[Accepted | Problem]:
-        """Store many in one commit; a result for each. With `connection`, in its transaction: then the scheduler
-        publishes the tasks, since nobody here knows when that commits."""
-        results, tickets = await notifications.accept(connection or self._db, entries, self._rescue_s)
-        if connection is None:
-            await relay(self._queue, tickets)
+    async def accept_batch(self, entries: Sequence[Entry]) -> list[Accepted | Problem]:
+        """Store many in one commit and hand their tasks on; a result for each."""
+        results, tickets = await self.store(entries, self._db)
+        await self.publish(tickets)
         return results
 
-    async def broadcast(self, project_id: int, new: NewBroadcast) -> Broadcast:
-        """Store a broadcast and hand its task on."""
-        broadcast, ticket = await broadcasts.accept(self._db, project_id, new, self._rescue_s)
-        await relay(self._queue, [ticket])
-        return broadcast
+    async def store(
+        self, entries: Sequence[Entry], db: Pool | Connection
+    ) -> tuple[list[Accepted | Problem], list[Ticket]]:
+        """Store many; the tickets are for `publish`, once that is committed."""
+        return await notifications.accept(db, entries, self._rescue_s)
+
+    async def broadcast(self, project_id: int, new: NewBroadcast, db: Pool | Connection) -> tuple[Broadcast, Ticket]:
+        """Store a broadcast; the ticket is for `publish`, once that is committed."""
+        return await broadcasts.accept(db, project_id, new, self._rescue_s)
+
+    async def publish(self, tickets: Sequence[Ticket]) -> None:
+        """Hand tasks on. If that fails, the scheduler does it later."""
+        await relay(self._queue, tickets)
 
     async def close(self) -> None:
         """Wait until everything that came in is stored."""

@@ -1,7 +1,7 @@
 """Routes of notifications."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from tidings import deliveries, idempotency, notifications, users
 from tidings.api.auth import READ, SEND
-from tidings.api.bodies import BATCH_FACTOR, check_depth, decode, raw_body, takes
+from tidings.api.bodies import BATCH_FACTOR, check_built, check_depth, decode, raw_body, split, takes
 from tidings.api.idempotency import IdempotencyKey, key_of, once
 from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
 from tidings.api.problems import invalid, problems
@@ -20,9 +20,10 @@ from tidings.api.users import known
 from tidings.clock import now
 from tidings.db import Connection, Pool
 from tidings.deliveries import Delivery
-from tidings.errors import CODES, FieldError, Invalid, NotFound, Problem
+from tidings.errors import CODES, BadRequest, FieldError, Invalid, NotFound, Problem
 from tidings.notifications import Accepted, Entry, NewNotification, NewScheduledNotification, Notification
 from tidings.providers.fcm_message import check_data
+from tidings.queue import Ticket
 
 TAGS = ["Notifications"]
 MOST_BATCH = 1000
@@ -31,6 +32,8 @@ PAST_GRACE = timedelta(minutes=1)  # clocks differ; a time so little past is now
 
 def checked(new: NewNotification, prefix: str = "") -> NewNotification:
     """What the types can't say: depth of `data`, and keys that vendors refuse."""
+    if new.fcm is not None:
+        check_built(new.fcm, f"{prefix}/fcm")
     if new.data:
         check_depth(new.data, f"{prefix}/data")
         found = check_data(new.data)
@@ -41,12 +44,16 @@ def checked(new: NewNotification, prefix: str = "") -> NewNotification:
 
 
 def due_time(wanted: datetime | None, at: datetime, prefix: str = "") -> datetime | None:
-    """When to send; None: now. Raises `Invalid` (time_past) for a time more than a minute ago."""
+    """When to send, in UTC; None: now. Raises `Invalid` for a time more than a minute ago, or after the year 9999."""
     if wanted is None:
         return None
     if wanted < at - PAST_GRACE:
         raise invalid(FieldError(f"{prefix}/scheduled_time", "time_past", CODES["time_past"]))
-    return wanted if wanted > at else None
+    try:
+        return wanted.astimezone(UTC) if wanted > at else None
+    except OverflowError:
+        code = "time_out_of_range"
+        raise invalid(FieldError(f"{prefix}/scheduled_time", code, CODES[code])) from None
 
 
 def entry_of(
@@ -63,8 +70,10 @@ def entry_of(
 
 
 def accepted_body(entry: Entry, accepted: Accepted) -> Notification:
-    """What was accepted, as the caller gave it."""
+    """What was accepted, as the caller gave it. A replay is the same to the letter, also when its time has come."""
     new = entry.new
+    if accepted.replayed:
+        entry = msgspec.structs.replace(entry, scheduled_time=accepted.scheduled_time)
     return Notification(
         id=accepted.id,
         user_id=new.user_id,
@@ -85,17 +94,23 @@ async def accept_one(request: Call, kind: type[NewNotification]) -> Response[Not
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes)
     new = checked(decode(body, kind))
-    wanted = new.scheduled_time if isinstance(new, NewScheduledNotification) else None
-    scheduled_time = due_time(wanted, now()) if wanted else None
     key = key_of(request)
     digest = idempotency.digest(request.method, request.url.path, body) if key else None
-    entry = entry_of(api, request.user.project_id, new, scheduled_time, key, digest)
-    accepted = await api.intake.accept(entry)
+    entry = entry_of(api, request.user.project_id, new, None, key, digest)
+    accepted = None
+    if isinstance(new, NewScheduledNotification):
+        try:
+            entry = msgspec.structs.replace(entry, scheduled_time=due_time(new.scheduled_time, now()))
+        except Invalid:  # unless it was accepted before, when the time had not passed yet
+            accepted = await notifications.earlier(api.db, entry) if key else None
+            if accepted is None:
+                raise
+    accepted = accepted or await api.intake.accept(entry)
     headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
     return Response(accepted_body(entry, accepted), status_code=202, headers=headers)
 
 
-PROBLEMS = problems(400, 401, 403, 404, 413, 415, 422, 503)
+PROBLEMS = problems(404, body=True)
 
 
 @post(
@@ -169,21 +184,25 @@ class BatchResult(Struct, frozen=True):
     tags=TAGS,
     summary="Send up to 1,000 notifications",
     operation_class=takes(NewBatch),
-    responses=problems(400, 401, 403, 413, 415, 422, 503),
+    responses=problems(body=True),
 )
 async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> Response[BatchResult]:
     """All good items are stored in one commit; a bad one is named by its index and refuses nothing else."""
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes * BATCH_FACTOR)
-    keyed = key_of(request) is not None
     entries, refused = read_batch(api, request.user.project_id, body)
+    tickets: list[Ticket] = []
 
     async def do(db: Pool | Connection) -> tuple[int, BatchResult]:
-        connection = db if keyed else None
-        results = await api.intake.accept_batch(list(entries.values()), connection) if entries else []  # type: ignore[arg-type]
+        results: Sequence[Accepted | Problem] = []
+        if entries:
+            results, made = await api.intake.store(list(entries.values()), db)
+            tickets.extend(made)
         return 202, batch_result(list(entries), results, refused)
 
-    return await once(request, body, do)
+    response = await once(request, body, do)
+    await api.intake.publish(tickets)  # committed by now
+    return response
 
 
 def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, Entry], dict[int, Problem]]:
@@ -191,8 +210,8 @@ def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, E
     at, entries, refused = now(), {}, {}
     try:
         items: Sequence[Any] = decode(body, NewBatch).notifications  # all at once, as nearly always
-    except Invalid:
-        items = decode(body, RawBatch).notifications
+    except (Invalid, BadRequest):
+        items = split(body, RawBatch).notifications
     for index, item in enumerate(items):
         prefix = f"/notifications/{index}"
         try:
@@ -204,6 +223,12 @@ def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, E
     return entries, refused
 
 
+def within(problem: Problem, prefix: str) -> Problem:
+    """The same problem, of an item of a batch."""
+    found = [msgspec.structs.replace(error, pointer=prefix + error.pointer) for error in problem.errors]
+    return type(problem)(problem.detail, code=problem.code, errors=found)
+
+
 def batch_result(
     indexes: Sequence[int], results: Sequence[Accepted | Problem], refused: dict[int, Problem]
 ) -> BatchResult:
@@ -211,7 +236,7 @@ def batch_result(
     ids: list[int | None] = [None] * (len(indexes) + len(refused))
     for index, result in zip(indexes, results, strict=True):
         if isinstance(result, Problem):
-            refused[index] = result
+            refused[index] = within(result, f"/notifications/{index}")
         else:
             ids[index] = result.id
     errors = [BatchError(i, p.status, p.code, p.detail, list(p.errors)) for i, p in sorted(refused.items())]
@@ -236,7 +261,7 @@ def known_notification(notification_id: int) -> int:
     opt=READ,
     tags=TAGS,
     summary="Get a notification with its deliveries",
-    responses=problems(401, 403, 404, 503),
+    responses=problems(404),
 )
 async def get_notification(request: Call, notification_id: FromPath[int]) -> NotificationDetail:
     """What became of it, per channel and device."""
@@ -253,7 +278,7 @@ async def get_notification(request: Call, notification_id: FromPath[int]) -> Not
     opt=SEND,
     tags=TAGS,
     summary="Cancel a scheduled notification",
-    responses=problems(401, 403, 404, 409, 503),
+    responses=problems(404, 409),
 )
 async def cancel_notification(request: Call, notification_id: FromPath[int]) -> Notification:
     """Twice is safe. 409 when it is on its way already."""
@@ -266,7 +291,7 @@ async def cancel_notification(request: Call, notification_id: FromPath[int]) -> 
     opt=READ,
     tags=TAGS,
     summary="List a user's notifications",
-    responses=problems(400, 401, 403, 404, 503),
+    responses=problems(400, 404),
 )
 async def list_notifications(
     request: Call, user_id: FromPath[int], limit: Limit = 50, cursor: Cursor = None

@@ -1,115 +1,188 @@
-"""The OpenAPI 3.1 document and the page that shows it: `/docs` and `/docs/openapi.json`.
+"""The OpenAPI 3.1 document: `/docs/openapi.json`.
 
-The page needs no script and nothing from elsewhere, so it works on a machine without internet.
+Litestar knows the routes. What bodies and answers look like is told by msgspec, which decodes and encodes them.
 """
 
-import html
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import msgspec
-from litestar import Request
+from litestar import Litestar, Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from tidings import __version__
+from tidings.api import docs_page, examples
 from tidings.api.bodies import TAKEN
-from tidings.errors import CODES
+from tidings.api.problems import CLASSES, MEDIA_TYPE, ProblemBody
+from tidings.errors import CODES, FieldError
 
 DESCRIPTION = (
     "Send one call, reach a person on every channel. Every call but the health check carries your key in the "
-    "`X-API-Key` header. Problems are answered as `application/problem+json` (RFC 9457)."
+    "`X-API-Key` header. Problems are answered as `application/problem+json` (RFC 9457): branch on `code`, and "
+    "give the `request_id` when you ask for help. Ids are integers; times are RFC 3339 in UTC."
 )
+TAGS = [
+    Tag("Users", "People who can be reached."),
+    Tag("Devices", "The push addresses of a user."),
+    Tag("Notifications", "One thing to say to one user."),
+    Tag("Broadcasts", "One thing to say to everyone who is connected."),
+    Tag("Receipts", "How a device confirms what it got."),
+    Tag("Health", "Whether the service is well."),
+]
+
+DONE = {200: "Done", 201: "Created", 202: "Accepted: stored, and kept", 204: "Done; there is no body"}
+TEXT = {"type": "string"}
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {"description": "The id of this call in the log; your own, if you sent one", "schema": TEXT},
+    "Link": {"description": 'The next page: `<…>; rel="next"`. Absent on the last one', "schema": TEXT},
+    "Idempotent-Replayed": {
+        "description": "An earlier call with this Idempotency-Key did it; this is its answer again",
+        "schema": {"type": "string", "const": "true"},
+    },
+    "WWW-Authenticate": {"description": "How to authenticate", "schema": TEXT},
+    "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
+}
 
 
-def complete(schema: dict[str, Any]) -> dict[str, Any]:
-    """The framework's document with the request bodies, which are decoded and so described by msgspec."""
-    _, components = msgspec.json.schema_components(
-        list(TAKEN.values()), ref_template="#/components/schemas/{name}"
-    )
+def document(app: Litestar, schema: dict[str, Any]) -> dict[str, Any]:
+    """The whole document, from the one that the framework makes."""
     schema = msgspec.json.decode(msgspec.json.encode(schema, enc_hook=str))
-    schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    for path in schema["paths"].values():
-        for operation in path.values():
-            if operation.get("tags", [""])[0] in ("Health", "Receipts"):
-                operation["security"] = []
+    types = [*TAKEN.values(), *answer_types(app), ProblemBody]
+    _, bodies = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schema["components"]["schemas"] = bodies
+    for body in bodies.values():
+        for name, field in body.get("properties", {}).items():
+            if name.endswith(("_at", "_time")):
+                _mark_time(field)
+    schema["components"]["headers"] = HEADERS
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            complete(operation)
     return schema
 
 
+def answer_types(app: Litestar) -> Iterator[type]:
+    """The structs that the routes answer with, from their annotations."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            if handler.include_in_schema is not False:
+                yield from _structs(handler.parsed_fn_signature.return_type.annotation)
+
+
+def _structs(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _structs(inner)
+
+
+def _mark_time(field: dict[str, Any]) -> None:
+    """msgspec names the format only of times that it is told to check; ours all have an offset."""
+    for kind in (field, *field.get("anyOf", ())):
+        if kind.get("type") == "string":
+            kind["format"] = "date-time"
+
+
+def complete(operation: dict[str, Any]) -> None:
+    """Put in what the framework does not know of an operation: examples, headers, and that a key is needed."""
+    name = operation["operationId"]
+    operation.pop("deprecated", None)
+    if operation["tags"][0] in ("Health", "Receipts"):
+        operation["security"] = []
+    for parameter in operation.get("parameters", ()):
+        _tidy(parameter)
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        media["examples"] = {"example": {"value": examples.BODIES[name]}}
+    answers = operation["responses"]
+    if name == "upsert_user":
+        answers["201"] = {**answers["200"]}
+    for status, answer in list(answers.items()):
+        problem = MEDIA_TYPE in answer.get("content", {})
+        if int(status) >= 400 and not problem and name != "healthcheck":
+            del answers[status]  # the framework's own idea of a 400
+            continue
+        if not problem:
+            answer["description"] = DONE.get(int(status), answer["description"])
+        for media in answer.get("content", {}).values():
+            value = _problem(operation, int(status)) if problem else examples.ANSWERS[name]
+            media["examples"] = {"example": {"value": value}}
+        answer["headers"] = {
+            header: {"$ref": f"#/components/headers/{header}"} for header in _headers(operation, int(status))
+        }
+
+
+def _headers(operation: dict[str, Any], status: int) -> Iterator[str]:
+    yield "X-Request-ID"
+    names = [parameter["name"] for parameter in operation.get("parameters", ())]
+    if status < 300 and "cursor" in names:
+        yield "Link"
+    if status < 300 and "Idempotency-Key" in names:
+        yield "Idempotent-Replayed"
+    if status == 401:
+        yield "WWW-Authenticate"
+    if status == 503:
+        yield "Retry-After"
+
+
+def _tidy(parameter: dict[str, Any]) -> None:
+    """Absent is not null: a parameter that may be left out has a plain type."""
+    for noise in ("deprecated", "allowEmptyValue", "allowReserved"):
+        parameter.pop(noise, None)
+    schema = parameter["schema"]
+    schema.pop("description", None)
+    for bound in ("minimum", "maximum"):
+        if bound in schema:
+            schema[bound] = int(schema[bound])
+    if "oneOf" in schema:
+        kinds = [kind for kind in schema.pop("oneOf") if kind != {"type": "null"}]
+        schema.update(kinds[0])
+    if parameter["in"] == "path" and schema["type"] == "integer":
+        schema.update({"format": "int64", "minimum": 1, "maximum": 2**63 - 1})
+        parameter["example"] = 1
+
+
+def _problem(operation: dict[str, Any], status: int) -> dict[str, Any]:
+    code, *field = examples.PROBLEMS[status]
+    code = {404: examples.NOT_FOUND, 409: examples.CONFLICTS}.get(status, {}).get(operation["operationId"], code)
+    if status == 400 and "requestBody" not in operation:
+        code = "bad_query"
+    body = ProblemBody(
+        type=f"/docs#error-{code}",
+        title=CLASSES[status].title,
+        status=status,
+        detail=": ".join(field) or CODES[code],
+        code=code,
+        request_id="9f86d081884c7d65",
+        errors=[FieldError(field[0], code, field[1])] if field else [],
+    )
+    built: dict[str, Any] = msgspec.to_builtins(body)
+    return built
+
+
 class JsonDocument(OpenAPIRenderPlugin):
-    """`/docs/openapi.json`."""
+    """`/docs/openapi.json`, made at the first call."""
+
+    made: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The whole document."""
-        return msgspec.json.encode(complete(openapi_schema))
+        if self.made is None:
+            self.made = msgspec.json.encode(document(request.app, openapi_schema))
+        return self.made
 
 
 class Page(OpenAPIRenderPlugin):
-    """`/docs`: the document as one page of HTML."""
+    """`/docs`, made at the first call."""
+
+    made: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """Every operation with its body and answers, then every error code."""
-        schema = complete(openapi_schema)
-        parts = [_head(schema)]
-        for path, operations in schema["paths"].items():
-            parts += [_operation(method, path, operation) for method, operation in operations.items()]
-        parts.append("<h2>Bodies</h2>")
-        parts += [_component(name, body) for name, body in sorted(schema["components"]["schemas"].items())]
-        parts.append("<h2>Error codes</h2><dl>")
-        parts += [
-            f'<dt id="error-{code}"><code>{code}</code></dt><dd>{html.escape(said)}</dd>' for code, said in CODES.items()
-        ]
-        return "".join([*parts, "</dl></main>"]).encode()
-
-
-_STYLE = """
-:root{color-scheme:light dark;--line:#8884;--soft:#8882}
-body{font:16px/1.5 system-ui,sans-serif;margin:0}main{max-width:52rem;margin:auto;padding:1rem}
-section{border-top:1px solid var(--line);padding:.5rem 0}code,pre{font:14px/1.45 ui-monospace,monospace}
-pre{background:var(--soft);padding:.6rem;overflow:auto;border-radius:6px}
-.m{display:inline-block;min-width:4.2em;font-weight:700}summary{cursor:pointer}dt{margin-top:.6rem}
-"""
-
-
-def _head(schema: dict[str, Any]) -> str:
-    title = html.escape(schema["info"]["title"])
-    return (
-        f'<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{_STYLE}</style><main><h1>{title}</h1>"
-        f"<p>{html.escape(DESCRIPTION)} The document itself: "
-        f'<a href="/docs/openapi.json">openapi.json</a>.</p>'
-    )
-
-
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    name = html.escape(operation.get("summary", ""))
-    parts = [
-        f'<section id="{html.escape(operation["operationId"])}"><h3><code><span class="m">{method.upper()}</span>'
-        f"{html.escape(path)}</code></h3><p><b>{name}.</b> {html.escape(operation.get('description') or '')}</p>"
-    ]
-    for parameter in operation.get("parameters") or ():
-        said = html.escape(parameter.get("description") or "")
-        parts.append(f"<div><code>{html.escape(parameter['name'])}</code> ({parameter['in']}) {said}</div>")
-    for media in (operation.get("requestBody") or {}).get("content", {}).values():
-        parts.append(f"<p>Body: {_reference(media.get('schema', {}))}</p>")
-    answers = ", ".join(
-        f"{status} {html.escape(answer.get('description') or '')}"
-        for status, answer in (operation.get("responses") or {}).items()
-    )
-    return "".join([*parts, f"<p>Answers: {answers}</p></section>"])
-
-
-def _reference(schema: dict[str, Any]) -> str:
-    name = schema.get("$ref", "").rsplit("/", 1)[-1]
-    return f'<a href="#body-{name}"><code>{name}</code></a>' if name else "<code>object</code>"
-
-
-def _component(name: str, schema: dict[str, Any]) -> str:
-    shown = html.escape(msgspec.json.format(msgspec.json.encode(schema), indent=2).decode())
-    return (
-        f'<details id="body-{html.escape(name)}"><summary><code>{html.escape(name)}</code> '
-        f"{html.escape(schema.get('description') or '')}</summary><pre>{shown}</pre></details>"
-    )
+        """The whole page."""
+        if self.made is None:
+            self.made = docs_page.render(document(request.app, openapi_schema)).encode()
+        return self.made
 
 
 def config() -> OpenAPIConfig:
@@ -120,9 +193,18 @@ def config() -> OpenAPIConfig:
         description=DESCRIPTION,
         path="/docs",
         use_handler_docstrings=True,
+        operation_id_creator=lambda handler, method, path: handler.handler_name,
         render_plugins=[Page(path="/"), JsonDocument(path="/openapi.json", media_type="application/json")],  # type: ignore[arg-type]
         components=Components(
-            security_schemes={"ApiKey": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header")}
+            security_schemes={
+                "ApiKey": SecurityScheme(
+                    type="apiKey",
+                    name="X-API-Key",
+                    security_scheme_in="header",
+                    description="`tidings keys create` makes one.",
+                )
+            }
         ),
         security=[{"ApiKey": []}],
+        tags=TAGS,
     )

@@ -1,7 +1,6 @@
 """Answers that say what was wrong: RFC 9457 `application/problem+json`, with a stable code and a request id."""
 
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,9 @@ from tidings.errors import FieldError, Problem
 log = structlog.get_logger("tidings.api")
 
 MEDIA_TYPE = "application/problem+json"
+REQUEST_ID = "tidings_request_id"  # in the scope of a request: the id that the answer and the log share
+RETRY_AFTER_S = 2
+MOST_DETAIL = 500  # characters: what was wrong may quote the caller, who may have sent a megabyte of it
 
 
 class ProblemBody(Struct, frozen=True):
@@ -33,13 +35,18 @@ class ProblemBody(Struct, frozen=True):
     errors: list[FieldError] = []
 
 
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problem answers of a route, for the OpenAPI document."""
+WITH_KEY = (401, 403)
+WITH_BODY = (400, 408, 413, 415, 422)
+
+
+def problems(*statuses: int, key: bool = True, body: bool = False) -> dict[int, ResponseSpec]:
+    """The problem answers of a route, for the OpenAPI document: its own, and those of every route of its kind."""
+    known = {*statuses, *(WITH_KEY if key else ()), *(WITH_BODY if body else ()), 503}
     return {
         status: ResponseSpec(
             ProblemBody, generate_examples=False, description=TITLES[status], media_type=MEDIA_TYPE
         )
-        for status in sorted(statuses)
+        for status in sorted(known)
     }
 
 
@@ -47,27 +54,22 @@ CLASSES: Mapping[int, type[Problem]] = {cls.status: cls for cls in Problem.__sub
 TITLES = {status: cls.title for status, cls in CLASSES.items()}
 
 
-def request_id(request: Request[Any, Any, Any]) -> str:
-    """The id that the answer and the log share; the caller's own `X-Request-ID` if it looks like one."""
-    given = request.headers.get("x-request-id", "")
-    return given if re.fullmatch(r"[A-Za-z0-9._\-]{8,64}", given) else secrets.token_hex(8)
-
-
 def answer(request: Request[Any, Any, Any], error: Problem) -> Response[ProblemBody]:
     """A problem as a response."""
-    ident = request_id(request)
     body = ProblemBody(
-        type=f"{request.app.state.get('docs_url', '/docs')}#error-{error.code}",
+        type=f"/docs#error-{error.code}",
         title=error.title,
         status=error.status,
-        detail=error.detail,
+        detail=error.detail[:MOST_DETAIL],
         code=error.code,
-        request_id=ident,
+        request_id=request.scope[REQUEST_ID],  # type: ignore[literal-required]
         errors=list(error.errors),
     )
-    headers = {"X-Request-ID": ident, **error.headers}
+    headers = dict(error.headers)
     if error.status == 401:
         headers["WWW-Authenticate"] = 'ApiKey header="X-API-Key"'
+    elif error.status == 503:
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     return Response(body, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -93,7 +95,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 def on_database_away(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:
     """The database can't be reached, is starting, or is too slow."""
     log.warning("database_away", error=f"{type(error).__name__}: {error}")
-    return answer(request, errors.Unavailable(headers={"Retry-After": "2"}))
+    return answer(request, errors.Unavailable())
 
 
 def on_any(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:
@@ -112,13 +114,15 @@ HANDLERS: dict[int | type[Exception], Any] = {
     asyncpg.PostgresConnectionError: on_database_away,
     asyncpg.OperatorInterventionError: on_database_away,
     asyncpg.InsufficientResourcesError: on_database_away,
+    asyncpg.TransactionRollbackError: on_database_away,  # a deadlock was broken: nothing was stored
     Exception: on_any,
 }
 
 _PATH = re.compile(r" - at `\$([^`]*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`$")
-_MISSING = re.compile(r"Object missing required field `(.*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`$", re.DOTALL)
+_ANY_KEY = "[...]"  # how msgspec writes that it was some value of a map: the pointer then names the map
 
 
 def field_error(error: msgspec.ValidationError, prefix: str = "") -> FieldError:
@@ -126,9 +130,12 @@ def field_error(error: msgspec.ValidationError, prefix: str = "") -> FieldError:
     text = str(error)
     path = _PATH.search(text)
     said = text[: path.start()] if path else text
-    pointer = prefix + "".join(f"/{name or index}" for name, index in _STEP.findall(path[1] if path else ""))
+    steps = path[1].partition(_ANY_KEY)[0] if path else ""
+    pointer = prefix + "".join(f"/{name or index}" for name, index in _STEP.findall(steps))
     for pattern, code in ((_UNKNOWN, "unknown_field"), (_MISSING, "missing_field")):
         if named := pattern.match(said):
+            if len(said) > MOST_DETAIL:
+                return FieldError(pointer, code, said[:MOST_DETAIL])
             name = named[1].replace("~", "~0").replace("/", "~1")
             return FieldError(f"{pointer}/{name}", code, said)
     if "timezone component" in said:

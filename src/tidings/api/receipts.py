@@ -22,7 +22,7 @@ PATH = "/api/receipts/"
     opt=OPEN,
     tags=["Receipts"],
     summary="Confirm that a notification has arrived",
-    responses=problems(404, 413, 503),
+    responses=problems(404, key=False),
 )
 async def confirm_receipt(request: Call, receipt: FromPath[str]) -> None:
     """The address is in the push message, as `data.tidings_receipt`. The body is ignored. Twice is safe."""

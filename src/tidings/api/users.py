@@ -37,7 +37,7 @@ def known(user_id: int) -> int:
     tags=TAGS,
     summary="Create a user",
     operation_class=takes(NewUser),
-    responses=problems(400, 401, 403, 409, 413, 415, 422, 503),
+    responses=problems(409, body=True),
 )
 async def create_user(request: Call, idempotency_key: IdempotencyKey = None) -> Response[User]:
     """A person who can be reached. All fields are optional; `external_id` is your own id of them."""
@@ -57,7 +57,7 @@ async def create_user(request: Call, idempotency_key: IdempotencyKey = None) -> 
     tags=TAGS,
     summary="Create or change a user by external_id",
     operation_class=takes(UserUpsert),
-    responses=problems(400, 401, 403, 413, 415, 422, 503),
+    responses=problems(body=True),
 )
 async def upsert_user(request: Call) -> Response[User]:
     """Made if new (201), otherwise the fields that are given are changed (200). Twice is safe."""
@@ -66,7 +66,7 @@ async def upsert_user(request: Call) -> Response[User]:
     return Response(user, status_code=201 if created else 200)
 
 
-@get("/api/users", opt=READ, tags=TAGS, summary="List users", responses=problems(400, 401, 403, 503))
+@get("/api/users", opt=READ, tags=TAGS, summary="List users", responses=problems(400))
 async def list_users(
     request: Call,
     limit: Limit = 50,
@@ -85,7 +85,7 @@ async def list_users(
 
 
 @get(
-    "/api/users/{user_id:int}", opt=READ, tags=TAGS, summary="Get a user", responses=problems(401, 403, 404, 503)
+    "/api/users/{user_id:int}", opt=READ, tags=TAGS, summary="Get a user", responses=problems(404)
 )
 async def get_user(request: Call, user_id: FromPath[int]) -> User:
     """One user."""
@@ -98,7 +98,7 @@ async def get_user(request: Call, user_id: FromPath[int]) -> User:
     tags=TAGS,
     summary="Change a user",
     operation_class=takes(UserChange),
-    responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=problems(404, 409, body=True),
 )
 async def change_user(request: Call, user_id: FromPath[int], idempotency_key: IdempotencyKey = None) -> Response[User]:
     """Only the fields that are given change; null empties one."""
@@ -116,7 +116,7 @@ async def change_user(request: Call, user_id: FromPath[int], idempotency_key: Id
     opt=ADMIN,
     tags=TAGS,
     summary="Delete a user",
-    responses=problems(401, 403, 404, 503),
+    responses=problems(404),
 )
 async def delete_user(request: Call, user_id: FromPath[int]) -> None:
     """With all devices. What was said to them is erased; that something was said is kept in the ledger."""
@@ -143,7 +143,7 @@ class UserToken(Struct, frozen=True):
     tags=TAGS,
     summary="Mint a token for the WebSocket gateway",
     operation_class=takes(TokenRequest),
-    responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=problems(404, body=True),
 )
 async def mint_token(request: Call, user_id: FromPath[int]) -> UserToken:
     """Call it from your backend for the user who is logged in there, and hand the token to their client."""
@@ -170,7 +170,7 @@ class PresenceBody(Struct, frozen=True):
     opt=READ,
     tags=TAGS,
     summary="Whether a user is online",
-    responses=problems(401, 403, 404, 503),
+    responses=problems(404),
 )
 async def get_presence(request: Call, user_id: FromPath[int]) -> PresenceBody:
     """Online means: at least one WebSocket is open."""

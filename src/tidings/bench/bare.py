@@ -1,6 +1,7 @@
 """`python -m tidings.bench.bare`: the ceiling of `sockets`, a protocol that writes frames and does nothing else."""
 
 import asyncio
+from typing import cast
 
 import uvloop
 
@@ -25,8 +26,7 @@ class Bare(asyncio.Protocol):
         self._transports = transports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is none by inheritance
 
     def data_received(self, data: bytes) -> None:
         if data.endswith(b"\r\n\r\n"):

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from tidings.bench.commands import Failed
 from tidings.errors import TidingsError
 
 LONGEST_LINE = 1 << 20
+TROUBLES = (OSError, TimeoutError, TidingsError, msgspec.MsgspecError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 async def obey(hello: msgspec.Struct, commands: Any, carry_out: Callable[[Any], Awaitable[msgspec.Struct]]) -> None:
@@ -31,7 +33,7 @@ async def obey(hello: msgspec.Struct, commands: Any, carry_out: Callable[[Any], 
     while line := await reader.readline():
         try:
             answer = await carry_out(decoder.decode(line))
-        except (OSError, TimeoutError, TidingsError, msgspec.MsgspecError) as error:
+        except TROUBLES as error:
             answer = Failed(f"{type(error).__name__}: {error}")
         answers.write(msgspec.json.encode(answer) + b"\n")
 

@@ -3,8 +3,6 @@
 Times are seconds of the machine's monotonic clock, which all processes share. Nothing here leaves the machine.
 """
 
-from typing import Any
-
 from msgspec import Struct
 
 PROJECT_ID = 1
@@ -29,14 +27,14 @@ class Database(Struct, frozen=True):
 
 
 class Serve(Struct, frozen=True):
-    """How `server` opens the service. `roles`: as in `tidings serve --roles`. `vendor`: an emulator's announcement."""
+    """How `server` opens the service. `roles`: as in `tidings serve --roles`. `emulators`: as the setting of that name."""
 
     data_dir: str
     roles: list[str]
     secret: str
     api_key: str
     public_url: str = ""
-    vendor: dict[str, Any] | None = None
+    emulators: str = ""
 
 
 class Serving(Struct, frozen=True):
@@ -107,7 +105,7 @@ class Inserted(Struct, frozen=True, tag=True):
 class Push(Struct, frozen=True, tag=True):
     """Post `count` FCM messages, those of the notifications from `first_id` on, with `in_flight` at once."""
 
-    vendor: dict[str, Any]
+    emulators: str
     connections: int
     in_flight: int
     first_id: int

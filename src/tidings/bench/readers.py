@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import secrets
+import time
+from typing import cast
 
 from tidings import clock, signing
 from tidings.bench.commands import PROJECT_ID, Connect, Connected, Receive, Received
@@ -58,7 +60,7 @@ class Readers:
         """So many bytes more."""
         self.size += size
         if self._enough is not None and self.size >= self._wanted:
-            self.last_at = self._loop.time()
+            self.last_at = time.monotonic()
             self._enough.set_result(None)
             self._enough = None
 
@@ -98,9 +100,8 @@ class Reader(asyncio.BufferedProtocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._greeting)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is none by inheritance
+        self._transport.write(self._greeting)
         self._greeting = b""
 
     def get_buffer(self, sizehint: int) -> bytearray:

@@ -7,16 +7,14 @@ Beside its own routes it has one that does no work behind the same middleware an
 import asyncio
 import sys
 import time
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import uvloop
 from litestar import Response, post
-from msgspec import Struct
 from pydantic import SecretStr
 
 from tidings import app, logs, tasks
@@ -26,7 +24,6 @@ from tidings.app import App, Role
 from tidings.bench import bodies
 from tidings.bench.child import allow_many_files, obey
 from tidings.bench.commands import Database, Delivered, DeliverAll, Serve, Serving
-from tidings.emulators import Emulators
 from tidings.notifications import Notification
 from tidings.relay import relay
 from tidings.settings import Settings
@@ -44,6 +41,7 @@ _NOTHING_DONE = Notification(
     data={"order": 1_000},
     status="pending",
     created_at=datetime(2026, 1, 31, 9, 0, 0, 123_456, UTC),
+    lane="normal",
     ttl_s=bodies.TTL_S,
 )
 
@@ -52,14 +50,6 @@ _NOTHING_DONE = Notification(
 async def no_work(request: Call) -> Response[Notification]:
     """The same answer as to a notification, with nothing done for it."""
     return Response(_NOTHING_DONE, status_code=202)
-
-
-class Vendor(Struct, frozen=True):
-    """Emulators that run in another process: of all that `Emulators` has, what a worker needs."""
-
-    fcm_url: str
-    ca_pem: bytes
-    service_account: dict[str, str]
 
 
 def settings_of(wanted: Serve) -> Settings:
@@ -72,6 +62,7 @@ def settings_of(wanted: Serve) -> Settings:
         secret=SecretStr(wanted.secret),
         api_key=SecretStr(wanted.api_key),
         public_url=wanted.public_url,
+        emulators=wanted.emulators,
         rescue_s=RESCUE_S,
         log_level="warning",
         demo=False,
@@ -84,26 +75,13 @@ async def serve(wanted: Serve) -> None:
     logs.configure(settings.log_level)
     allow_many_files()
     roles = frozenset(Role(role) for role in wanted.roles)
-    async with AsyncExitStack() as stack:
-        # The worker is opened below, so that its vendor can be a process of its own.
-        opened = await stack.enter_async_context(app.open_app(settings, roles - {Role.WORKER}, [no_work]))
-        if Role.WORKER in roles:
-            await _open_worker(opened, wanted, stack)
+    async with app.open_app(settings, roles, [no_work]) as opened:
         hello = Serving(_port(opened.api_url), _port(opened.gateway_url), await _database(opened))
 
         async def carry_out(command: DeliverAll) -> Delivered:
             return await deliver_all(opened, command)
 
         await obey(hello, DeliverAll, carry_out)
-
-
-async def _open_worker(opened: App, wanted: Serve, stack: AsyncExitStack) -> None:
-    announced = wanted.vendor or {}
-    vendor = Vendor(announced["fcm_url"], announced["ca_pem"].encode(), announced["service_account"])
-    public_url = wanted.public_url or opened.api_url
-    await app._open_worker(  # the same worker as in `tidings serve`, whatever that becomes
-        opened.settings, opened.services, opened.queue, cast(Emulators, vendor), public_url, stack
-    )
 
 
 async def _database(opened: App) -> Database:
@@ -121,6 +99,7 @@ def _port(url: str) -> int:
 
 async def deliver_all(opened: App, command: DeliverAll) -> Delivered:
     """Do what the scheduler does when the time of all waiting tasks has come, and wait for the workers."""
+    await opened.db.execute("UPDATE tasks SET publish_at = now()")
     began = time.monotonic()
     async with asyncio.timeout(command.timeout_s):
         tickets = await tasks.publish_due(opened.db, MOST_TASKS, RESCUE_S)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from pyreqwest.client import Client
 from pyreqwest.request import RequestBody, StreamRequest
@@ -10,6 +11,7 @@ from pyreqwest.request import RequestBody, StreamRequest
 from tidings import signing
 from tidings.bench import bodies
 from tidings.bench.commands import Push, Pushed
+from tidings.emulators import address
 from tidings.errors import SetupError
 from tidings.http import open_client
 from tidings.providers import fcm_message
@@ -21,14 +23,15 @@ TIMEOUT_S = 30.0
 
 async def push(command: Push) -> Pushed:
     """See `commands.Push`. The messages are made and the token is fetched before the clock starts."""
-    ca_pem = command.vendor["ca_pem"].encode()
-    account = parse_service_account(command.vendor["service_account"])
+    where = address.read(Path(command.emulators))
+    account = parse_service_account(where.service_account)
     key = signing.derive(command.secret.encode(), signing.RECEIPTS)
     texts = [
         fcm_message.build(bodies.message(command.first_id + n, n + 1, n + 1, key, command.receipts))
         for n in range(command.count)
     ]
-    url = f"{command.vendor['fcm_url']}/v1/projects/{account.project_id}/messages:send"
+    ca_pem = where.ca_pem.encode()
+    url = f"{where.fcm_url}/v1/projects/{account.project_id}/messages:send"
     clients = [_client(ca_pem) for _ in range(command.connections)]
     token_client = open_client(timeout_s=TIMEOUT_S, ca_pem=ca_pem, system_proxy=False)
     tokens = TokenSource(account, token_client)

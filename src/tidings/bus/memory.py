@@ -37,8 +37,8 @@ class Bounds(Struct, frozen=True):
 
 
 class MemoryBus:
-    """See `Bus`. Not thread-safe: one event loop owns it. `monotonic` is a clock in seconds that never goes
-    back."""
+    """See `Bus`. Not thread-safe: one event loop owns it. `monotonic`
+    is a clock in seconds that never goes back."""
 
     def __init__(self, bounds: Bounds | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._bounds = bounds or Bounds()

@@ -12,8 +12,8 @@ from tidings.bus import Position, Recovery, Sink, encode_frame
 class Stream:
     """The frames of one user or one project. Bounded by `max_frames` and `max_bytes`.
 
-    A stream of a user who never got anything costs a few hundred bytes: the history is made with its first
-    frame.
+    A stream of a user who never got anything costs a few hundred
+    bytes: the history is made with its first frame.
     """
 
     __slots__ = ("answers", "epoch", "frames", "idle_since", "kept_bytes", "offset", "sinks")
@@ -33,8 +33,8 @@ class Stream:
         return Position(self.epoch, self.offset)
 
     def append(self, event: str, key: int, data: bytes, max_frames: int, max_bytes: int) -> int:
-        """Add a frame and offer it to every sink; how many took it. A key that is remembered changes
-        nothing."""
+        """Add a frame and offer it to every sink; how many took it. A
+        key that is remembered changes nothing."""
         answers = self.answers
         if answers is None:
             answers = self.answers = {}
@@ -62,8 +62,8 @@ class Stream:
             self.kept_bytes -= len(frames.popleft())
 
     def forget_frames(self) -> None:
-        """Drop the history and keep the place: who missed something will be told that it can't be
-        recovered."""
+        """Drop the history and keep the place: who missed something
+        will be told that it can't be recovered."""
         self.frames = None
         self.kept_bytes = 0
 

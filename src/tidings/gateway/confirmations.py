@@ -102,8 +102,8 @@ class Confirmations:
                 async with asyncio.timeout(self._deadline_s):
                     await self._record(*user, part)
             except Exception:
-                # Whatever the core raised, this worker must go on, and the client must not believe it was
-                # recorded.
+                # Whatever the core raised, this worker must go on,
+                # and the client must not believe it was recorded.
                 log.warning(
                     "%s: %d ids of user %d were not recorded", self._name, len(part), user[1], exc_info=True
                 )

@@ -100,8 +100,8 @@ class Hub:
     # Frames
 
     def frame_of(self, text: bytes) -> bytes:
-        """The WebSocket frame of a text. A broadcast offers the same object to every socket: it is framed
-        once."""
+        """The WebSocket frame of a text. A broadcast offers the same
+        object to every socket: it is framed once."""
         if text is not self.last_text:
             self.last_text = text
             self.last_frame = encode_websocket_frame(text)
@@ -171,8 +171,8 @@ class Hub:
         self._leave_soon(socket)
 
     async def drain(self, grace_s: float) -> None:
-        """Tell every socket to come back elsewhere, in steps over most of `grace_s`, so that not all come at
-        once."""
+        """Tell every socket to come back elsewhere, in steps over
+        most of `grace_s`, so that not all come at once."""
         sockets = list(self.sockets)
         size = -(-len(sockets) // DRAIN_STEPS) or 1
         pause_s = grace_s * 0.8 / DRAIN_STEPS
@@ -183,8 +183,8 @@ class Hub:
         await self._wait_for_all_gone(grace_s * 0.2)
 
     async def close(self) -> None:
-        """Close what is open, finish what is to be recorded, stop. Bounded by `close_timeout_s` and
-        `bus_timeout_s`."""
+        """Close what is open, finish what is to be recorded, stop.
+        Bounded by `close_timeout_s` and `bus_timeout_s`."""
         for socket in list(self.sockets):
             socket.close(CloseCode.SHUTTING_DOWN)
         # The wheel cuts those that do not answer.

@@ -1,7 +1,7 @@
 """Every word that a client and the gateway say to each other. Nothing else in the gateway knows JSON.
 
-The specification for readers is `docs/websocket.md`; a test checks that it names every command, event and
-code.
+The specification for readers is `docs/websocket.md`; a test checks
+that it names every command, event and code.
 """
 
 from datetime import datetime
@@ -24,8 +24,8 @@ class CloseCode(IntEnum):
     """Why the gateway closed a socket. 4000 to 4499: come back. 4500 to 4999: not with the same credentials
     or code.
 
-    The standard codes (RFC 6455 §7.4.1) are said where the WebSocket layer itself was broken: not to come
-    back.
+    The standard codes (RFC 6455 §7.4.1) are said where the WebSocket
+    layer itself was broken: not to come back.
     """
 
     NORMAL = 1000
@@ -126,8 +126,8 @@ COMMANDS = (Authenticate, Acknowledge, Read, Refresh, Ping)
 class StreamStart(Struct, frozen=True):
     """Where a stream stands at the welcome, before the frames of the gap.
 
-    `recovered`: True, the exact gap follows; False, it can't be told, page the inbox; None, no position was
-    given.
+    `recovered`: True, the exact gap follows; False, it can't be told,
+    page the inbox; None, no position was given.
     """
 
     recovered: bool | None

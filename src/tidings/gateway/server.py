@@ -90,8 +90,8 @@ class Handshake:
             self._hub.count("upgrades", decision.name, 1)
             return WSUpgradeResponseWithListener(_http_response(decision), None)
         self._hub.count("upgrades", "accepted", 1)
-        # Firefox sends "keep-alive, Upgrade", a list as RFC 9110 §7.6.1 has it; picows compares the whole
-        # value.
+        # Firefox sends "keep-alive, Upgrade", a list as RFC 9110
+        # §7.6.1 has it; picows compares the whole value.
         options = ",".join(headers.get("connection", ())).lower().split(",")
         if "upgrade" in (option.strip() for option in options):
             request.headers["Connection"] = "upgrade"

@@ -1,8 +1,8 @@
 """What a client may do, as a pure state machine: a message and the time go in, actions come out.
 
-There are two states. `Unauthenticated` can only become a `Session` or close: there is no way to write down an
-acknowledgement or a subscription before a token was verified. `hub.py` and `sockets.py` carry the actions
-out.
+There are two states. `Unauthenticated` can only become a `Session` or close:
+there is no way to write down an acknowledgement or a subscription before a
+token was verified. `hub.py` and `sockets.py` carry the actions out.
 """
 
 from datetime import datetime
@@ -54,8 +54,8 @@ Action = Send | Close | Acknowledge | MarkRead
 
 
 class Session:
-    """One authenticated socket. Not shared, not a value: it holds two leaky buckets and when the token
-    expires."""
+    """One authenticated socket. Not shared, not a value: it holds two
+    leaky buckets and when the token expires."""
 
     __slots__ = ("_commands", "_errors", "_token_key", "_topped_up_at", "expires_at", "project_id", "user_id")
 
@@ -172,6 +172,6 @@ def error_text(code: ErrorCode, detail: str, ids: list[int] | None = None) -> by
 
 
 def _read_asked(text: str | None) -> Position | None:
-    """A position that can't be read is one that can't be met: the client is told so, as for a lost
-    history."""
+    """A position that can't be read is one that can't be met: the
+    client is told so, as for a lost history."""
     return None if text is None else read_position(text) or Position("", 0)

@@ -67,8 +67,8 @@ class Socket(WSListener):
         self._limit = UNAUTHENTICATED_LIMIT
         self._next_ping = 0.0
         self._pending: list[bytes] = []
-        # Bytes pending and unsent, at most: what the transport sends is only subtracted when the limit is
-        # near.
+        # Bytes pending and unsent, at most: what the transport sends
+        # is only subtracted when the limit is near.
         self._queued = 0
         self.abort_at = 0.0
         self.closing = False
@@ -152,7 +152,7 @@ class Socket(WSListener):
         count = len(pending)
         if count == 0:
             return 0
-        if self.closing or self._transport.is_close_frame_sent:
+        if self.closing:
             pending.clear()
             return 0
         self._write(pending[0] if count == 1 else b"".join(pending))
@@ -180,8 +180,8 @@ class Socket(WSListener):
             return
         if code != CloseCode.TOO_SLOW and not self.joining:
             self.flush()
-        # picows types the codes of the RFC; the range 4000 to 4999 is ours (RFC 6455 §7.4.2) and passes as it
-        # is.
+        # picows types the codes of the RFC; the range 4000 to 4999 is
+        # ours (RFC 6455 §7.4.2) and passes as it is.
         self._transport.send_close(cast(WSCloseCode, code.value), REASONS[code].encode())
         self._begin_end()
 
@@ -244,8 +244,8 @@ class Socket(WSListener):
             self._admit(self.state.on_text(payload, clock.now()))
 
     def _allows_control_frame(self) -> bool:
-        """WebSocket pings are paid from the budget of commands; before authentication `limit` is the
-        bound."""
+        """WebSocket pings are paid from the budget of commands;
+        before authentication `limit` is the bound."""
         if isinstance(self.state, Session) and not self.state.allows_one(clock.now()):
             self._carry_out(self.state, self.state.on_flood())
             return False

@@ -79,8 +79,8 @@ def read_origin(text: str) -> Origin | None:
 
 
 def read_origins(texts: Sequence[str]) -> Origins:
-    """The setting: `*` for all pages, nothing for pages of localhost. Raises ValueError for what is no
-    origin."""
+    """The setting: `*` for all pages, nothing for pages of localhost.
+    Raises ValueError for what is no origin."""
     listed = frozenset(filter(None, (read_origin(text.rstrip("/")) for text in texts if text != "*")))
     for text in texts:
         if text != "*" and read_origin(text.rstrip("/")) is None:
@@ -95,8 +95,8 @@ def decide(
     full: bool,
     draining: bool,
 ) -> Accept | Answer:
-    """`target`: path and query. `headers`: lower-case names, every value. `full`: no room for one more
-    socket."""
+    """`target`: path and query. `headers`: lower-case names, every
+    value. `full`: no room for one more socket."""
     path, _, query = target.partition("?")
     if path == "/livez":
         return Answer(

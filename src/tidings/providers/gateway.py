@@ -1,5 +1,5 @@
-"""The provider behind the `websocket` channel: it hands a notification to the bus, which knows the
-sockets."""
+"""The provider behind the `websocket` channel: it hands a
+notification to the bus, which knows the sockets."""
 
 import asyncio
 from datetime import datetime
@@ -25,8 +25,8 @@ class NotificationData(Struct, frozen=True):
 
 
 class GatewayProvider:
-    """See `Provider`. Sent means that at least one socket took the frame; only an acknowledgement is a
-    delivery.
+    """See `Provider`. Sent means that at least one socket took the
+    frame; only an acknowledgement is a delivery.
 
     A notification for a user who was here a moment ago is kept by the bus for their return, whatever is
     answered. Sending the same notification twice is safe: the bus knows it by its id.

@@ -4,7 +4,7 @@
 -- whose idempotency key was used before. One row: now, then the ordinals and ids of what was stored, then the
 -- tasks that are due at once and how many notifications each has.
 WITH input AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('notifications', 'id')) AS id, i.*
+    SELECT nextval('notifications_id_seq') AS id, i.*
     FROM unnest(
         $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::text[],
         $9::text[], $10::timestamptz[], $11::text[], $12::bytea[]
@@ -14,6 +14,7 @@ WITH input AS MATERIALIZED (
 ), keyed AS (
     INSERT INTO idempotency_keys (project_id, key, digest, notification_id)
     SELECT project_id, idempotency_key, idempotency_digest, id FROM input WHERE idempotency_key IS NOT NULL
+    ORDER BY project_id, idempotency_key  -- two groups with the same keys wait for each other, never crosswise
     ON CONFLICT DO NOTHING
     RETURNING notification_id
 ), fresh AS MATERIALIZED (

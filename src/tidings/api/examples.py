@@ -1,0 +1,167 @@
+"""Examples of bodies and answers for the OpenAPI document, by operation. A test sends the bodies and checks the answers.
+
+Those of the original interface are the ones of its own reference.
+"""
+
+from typing import Any
+
+JOHN = {"email": "user@example.com", "name": "John Doe", "phone": "+1234567890"}
+USER = {
+    "id": 1,
+    **JOHN,
+    "created_at": "2026-04-28T12:00:00Z",
+    "external_id": None,
+    "locale": None,
+    "timezone": None,
+    "updated_at": "2026-04-28T12:00:00Z",
+}
+OWN = {"external_id": "u-42", "name": "John Doe", "locale": "de-CH", "timezone": "Europe/Zurich"}
+
+PHONE = {"device_token": "fcm-token-here", "device_type": "android"}
+DEVICE = {
+    "id": 1,
+    "user_id": 1,
+    **PHONE,
+    "created_at": "2026-04-28T12:05:00Z",
+    "registered_at": "2026-04-28T12:05:00Z",
+    "disabled_at": None,
+    "disabled_reason": None,
+}
+
+MESSAGE = {
+    "user_id": 1,
+    "title": "New Message",
+    "body": "You have received a new message",
+    "data": {"message_id": 123, "sender": "other_user"},
+}
+REMINDER = {
+    "user_id": 1,
+    "title": "Appointment Reminder",
+    "body": "Your appointment is tomorrow",
+    "data": {"appointment_id": 456},
+    "scheduled_time": "2036-04-29T09:00:00Z",
+}
+PENDING = {
+    "id": 1,
+    **MESSAGE,
+    "status": "pending",
+    "created_at": "2026-04-28T12:10:00Z",
+    "lane": "normal",
+    "ttl_s": 86400,
+}
+SCHEDULED = {
+    "id": 2,
+    **REMINDER,
+    "status": "scheduled",
+    "created_at": "2026-04-28T12:15:00Z",
+    "lane": "scheduled",
+    "ttl_s": 86400,
+}
+SENT = {**PENDING, "status": "delivered", "sent_at": "2026-04-28T12:10:05Z", "delivered_at": "2026-04-28T12:10:06Z"}
+DELIVERY = {
+    "channel": "push",
+    "device_id": 1,
+    "status": "delivered",
+    "reason": None,
+    "detail": None,
+    "provider": "fcm",
+    "emulated": False,
+    "provider_message_id": "projects/acme/messages/0:1",
+    "next_attempt_at": None,
+    "sent_at": "2026-04-28T12:10:05Z",
+    "delivered_at": "2026-04-28T12:10:06Z",
+    "attempts": [
+        {
+            "number": 1,
+            "outcome": "sent",
+            "provider": "fcm",
+            "duration_ms": 41,
+            "created_at": "2026-04-28T12:10:05Z",
+            "reason": None,
+            "detail": None,
+        }
+    ],
+}
+NEWS = {"title": "Maintenance tonight", "body": "We are back at 23:00.", "data": {"page": "/status"}}
+REFUSED = {
+    "index": 1,
+    "status": 404,
+    "code": "user_not_found",
+    "detail": "This project has no user with that id.",
+    "errors": [
+        {
+            "pointer": "/notifications/1/user_id",
+            "code": "user_not_found",
+            "detail": "This project has no user with that id.",
+        }
+    ],
+}
+
+BODIES: dict[str, Any] = {
+    "create_user": JOHN,
+    "upsert_user": OWN,
+    "change_user": {"name": "Jane Doe", "phone": None},
+    "mint_token": {"ttl_s": 3600},
+    "register_device": PHONE,
+    "send_notification": MESSAGE,
+    "schedule_notification": REMINDER,
+    "send_batch": {"notifications": [MESSAGE, {"user_id": 999, "title": "Nobody has this id"}]},
+    "send_broadcast": NEWS,
+}
+
+ANSWERS: dict[str, Any] = {
+    "create_user": USER,
+    "upsert_user": {**USER, **OWN, "email": None, "phone": None},
+    "list_users": [USER],
+    "get_user": USER,
+    "change_user": {**USER, "name": "Jane Doe", "phone": None, "updated_at": "2026-04-28T12:01:00Z"},
+    "mint_token": {"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "expires_at": "2026-04-28T13:00:00Z"},
+    "get_presence": {"user_id": 1, "online": True, "sockets": 1, "last_seen_at": "2026-04-28T12:00:00Z"},
+    "register_device": DEVICE,
+    "list_devices": [DEVICE],
+    "send_notification": PENDING,
+    "schedule_notification": SCHEDULED,
+    "send_batch": {"accepted": 1, "ids": [1, None], "errors": [REFUSED]},
+    "get_notification": {**SENT, "deliveries": [DELIVERY]},
+    "cancel_notification": {**SCHEDULED, "status": "cancelled"},
+    "list_notifications": [SENT],
+    "send_broadcast": {"id": 1, **NEWS, "status": "pending", "created_at": "2026-04-28T12:20:00Z"},
+    "get_broadcast": {
+        "id": 1,
+        **NEWS,
+        "status": "sent",
+        "created_at": "2026-04-28T12:20:00Z",
+        "sent_at": "2026-04-28T12:20:01Z",
+        "sockets": 3,
+    },
+    "healthcheck": {
+        "status": "ok",
+        "version": "0.1.0",
+        "environment": "development",
+        "mode": "embedded",
+        "dependencies": {"database": "ok"},
+    },
+}
+
+# One problem for each status: the code, and the pointer and detail of its field error if it has one.
+PROBLEMS: dict[int, tuple[str, str, str] | tuple[str]] = {
+    400: ("bad_json",),
+    401: ("key_missing",),
+    403: ("scope_missing",),
+    404: ("user_not_found",),
+    408: ("body_too_slow",),
+    409: ("external_id_taken",),
+    413: ("body_too_large",),
+    415: ("encoding_unsupported",),
+    422: ("invalid_field", "/device_type", "Invalid enum value 'phone'"),
+    503: ("unavailable",),
+}
+NOT_FOUND = {
+    "register_device": "user_not_found",
+    "unregister_device": "device_not_found",
+    "get_notification": "notification_not_found",
+    "cancel_notification": "notification_not_found",
+    "get_broadcast": "broadcast_not_found",
+    "confirm_receipt": "receipt_invalid",
+}
+CONFLICTS = {"cancel_notification": "not_cancellable"}

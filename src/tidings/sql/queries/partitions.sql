@@ -1,0 +1,23 @@
+-- name: lock
+-- One process at a time, until the end of the transaction.
+SELECT pg_advisory_xact_lock(7146002)
+
+-- name: add_days
+-- Today and the days ahead.
+SELECT add_day(day::date) FROM generate_series($1::date, $1::date + $2::integer, interval '1 day') AS day
+
+-- name: advance
+-- From today on, ids come from today's range. Only ever forward; call it under the lock.
+SELECT setval('notifications_id_seq', d.first_id, false) FROM days d
+WHERE d.day = $1::date AND d.first_id > (SELECT last_value FROM notifications_id_seq)
+
+-- name: old
+-- Days before $1, oldest first.
+SELECT day, first_id, end_id FROM days WHERE day < $1::date ORDER BY day
+
+-- name: unfinished
+-- Whether a day has notifications that have not come to an end, such as one scheduled for next month.
+SELECT EXISTS (SELECT FROM notifications WHERE id >= $1 AND id < $2 AND status IN ('scheduled', 'pending', 'sending'))
+
+-- name: forget
+DELETE FROM days WHERE day = $1::date
