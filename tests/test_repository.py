@@ -26,7 +26,8 @@ LAYERS = {
     "edges": "api console emulators gateway scheduler worker",
     "nouns": """arrivals broadcasts deliveries devices endpoints events idempotency ledger notifications
                 preferences projects relay schedules tasks templates topics users""",
-    "tools": """bus coalesce db embedded health http logs metrics migrate providers queue signing sql vault""",
+    "tools": """bus coalesce db embedded health http logs metrics migrate operations partitions providers queue
+                signing sql supervise vault""",
     "ground": "__init__ clock errors settings",
 }
 RANKS = {part: rank for rank, parts in enumerate(reversed(LAYERS.values())) for part in parts.split()}

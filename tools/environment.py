@@ -136,9 +136,7 @@ def _create() -> None:
     try:
         import venv  # noqa: PLC0415 - some systems split it off, and most calls don't come here
     except ImportError:
-        raise Trouble(
-            "Python's venv module is missing; install the package that has it (python3-venv)."
-        ) from None
+        raise Trouble("Python's venv module is missing; install the package that has it (python3-venv).") from None
     venv.EnvBuilder(clear=True, symlinks=True).create(ENV)
     pinned = f"--requirement={ROOT / 'requirements' / 'build.txt'}"
     with tempfile.TemporaryDirectory(prefix="tidings-pip-") as folder:
@@ -150,11 +148,7 @@ def _create() -> None:
 def _pip_on_disk() -> list[str] | None:
     """How to run a pip for .venv that this machine has: Python's own, Debian's wheel, or an installed one."""
     ensurepip = importlib.util.find_spec("ensurepip")
-    folders = (
-        [Path(place) / "_bundled" for place in (ensurepip.submodule_search_locations or ())]
-        if ensurepip
-        else []
-    )
+    folders = [Path(place) / "_bundled" for place in (ensurepip.submodule_search_locations or ())] if ensurepip else []
     for folder in (*folders, Path("/") / DEBIAN_WHEELS):
         for wheel in sorted(folder.glob("pip-*.whl"), reverse=True):
             return _from_wheel(wheel)
@@ -180,9 +174,7 @@ def _pip_from_archive(folder: Path) -> list[str]:
         _unpack(packages, folder)
     wheels = sorted((folder / "root" / DEBIAN_WHEELS).glob("pip-*.whl"))
     if not wheels:
-        raise Trouble(
-            "Debian's package python3-pip-whl has no pip in it. Install python3-venv, and try again."
-        )
+        raise Trouble("Debian's package python3-pip-whl has no pip in it. Install python3-venv, and try again.")
     if "ca-certificates" in packages:
         os.environ["PIP_CERT"] = str(_certificates(folder))
     return _from_wheel(wheels[0])

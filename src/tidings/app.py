@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 from msgspec import Struct
 
 from tidings import clock, embedded, migrate, partitions, projects, signing
@@ -24,21 +22,21 @@ from tidings.arrivals import Arrivals
 from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
 from tidings.db import Pool, open_pool
-from tidings.emulators import Emulators, address
-from tidings.emulators import start as start_emulators
+from tidings.emulators import Emulators
 from tidings.emulators.address import Address
 from tidings.errors import SetupError
 from tidings.gateway.hub import GatewayConfig
 from tidings.gateway.server import Gateway, start_gateway
+from tidings.listening import listen, serve_http, url_of
 from tidings.projects import KeyRing
 from tidings.providers.contract import Provider
-from tidings.providers.fcm import FcmAccount, open_fcm
-from tidings.providers.fcm_account import ServiceAccountError, parse_service_account
+from tidings.providers.fcm import open_fcm
 from tidings.providers.gateway import GatewayProvider
 from tidings.queue import Queue
 from tidings.queue.memory import MemoryQueue
 from tidings.scheduler import due, retention
 from tidings.settings import Settings
+from tidings.vendors import fcm_account, find_emulators
 from tidings.worker.deliver import Delivering
 from tidings.worker.loop import Worker
 from tidings.worker.pace import Gate
@@ -48,8 +46,6 @@ from tidings.worker.retry import Policy
 log = structlog.get_logger("tidings")
 
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
-BACKLOG = 4096  # connections that wait to be accepted; the usual 100 makes a burst wait for a second
-KEEP_ALIVE_S = 75
 
 
 class Role(StrEnum):
@@ -107,10 +103,10 @@ async def open_app(
         api_socket = listen(settings.host, settings.port, "PORT") if Role.API in roles else None
         if api_socket is not None:
             stack.callback(api_socket.close)
-        api_url = _url("http", api_socket) if api_socket else ""
+        api_url = url_of("http", api_socket) if api_socket else ""
         emulators, vendors = None, None
         if Role.WORKER in roles:
-            emulators, vendors = await _find_emulators(settings, stack)
+            emulators, vendors = await find_emulators(settings, stack)
             await _open_worker(settings, services, queue, vendors, settings.public_url or api_url, stack)
         if Role.SCHEDULER in roles:
             _run(due.run(db, queue, settings.rescue_s), stack)
@@ -118,7 +114,7 @@ async def open_app(
         gateway = await _open_gateway(settings, services, stack) if Role.GATEWAY in roles else None
         if api_socket is not None:
             stack.push_async_callback(intake.close)
-            await _serve_api(create_api(services, more_routes), api_socket, stack)
+            await serve_http(create_api(services, more_routes), api_socket, GRACE_S, stack)
         yield App(
             settings=settings,
             db=db,
@@ -201,65 +197,6 @@ async def first_key(settings: Settings, db: Pool) -> str | None:
     return key
 
 
-def listen(host: str, port: int, setting: str) -> socket.socket:
-    """A listening socket. Raises `SetupError` that names the setting when the port is taken."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SetupError(
-            f"{host}:{port} can't be used: {error.strerror}. Set {setting} to another port."
-        ) from error
-
-
-def _url(scheme: str, listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"{scheme}://{shown}:{port}"
-
-
-async def _find_emulators(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[Emulators | None, Address | None]:
-    """The emulators to use instead of vendors, if any: those of another process, or our own."""
-    if settings.emulators:
-        return None, address.read(Path(settings.emulators))
-    if settings.fcm_credentials or not settings.embedded:
-        return None, None
-    try:
-        emulators = await start_emulators("127.0.0.1", plain_port=settings.emulator_port)
-    except OSError as error:
-        raise SetupError(
-            f"The emulators can't listen on port {settings.emulator_port}: {error.strerror}. "
-            "Set TIDINGS_EMULATOR_PORT to another port."
-        ) from error
-    stack.push_async_callback(emulators.close)
-    found = Address(
-        emulators.fcm_url, emulators.plain_url, emulators.ca_pem.decode(), emulators.service_account
-    )
-    return emulators, found
-
-
-def fcm_account(settings: Settings, vendors: Address | None) -> FcmAccount:
-    """The Firebase account to send with: the operator's, or the emulator's."""
-    if vendors is not None:
-        return FcmAccount(
-            parse_service_account(vendors.service_account),
-            vendors.fcm_url,
-            vendors.ca_pem.encode(),
-            emulated=True,
-            retry_floor_s=settings.retry_base_s,
-        )
-    if not settings.fcm_credentials:
-        raise SetupError("TIDINGS_FCM_CREDENTIALS must name a Firebase service-account JSON file.")
-    try:
-        return FcmAccount(parse_service_account(Path(settings.fcm_credentials).read_bytes()))
-    except (OSError, ServiceAccountError) as error:
-        raise SetupError(
-            f"TIDINGS_FCM_CREDENTIALS ({settings.fcm_credentials}) can't be used: {error}"
-        ) from error
-
-
 async def _open_worker(
     settings: Settings,
     services: Services,
@@ -323,48 +260,7 @@ def _run(work: Any, stack: AsyncExitStack) -> None:
     stack.push_async_callback(stop)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: signals are the command line's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """Leave signals alone."""
-        yield
-
-
-async def _serve_api(asgi: Any, listening: socket.socket, stack: AsyncExitStack) -> None:
-    config = uvicorn.Config(
-        asgi,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        loop="none",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(GRACE_S),
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve([listening]))
-
-    async def stop() -> None:
-        server.should_exit = True
-        await serving
-
-    stack.push_async_callback(stop)
-    while not server.started:
-        if serving.done():
-            serving.result()
-            raise SetupError("The API server ended at once.")
-        await asyncio.sleep(0.005)
-
-
-async def run(
-    settings: Settings, roles: frozenset[Role], ready: Callable[[App], Any], stopped: asyncio.Event
-) -> None:
+async def run(settings: Settings, roles: frozenset[Role], ready: Callable[[App], Any], stopped: asyncio.Event) -> None:
     """Serve until `stopped` is set. `ready` is awaited once everything is up."""
     async with open_app(settings, roles) as app:
         log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))

@@ -57,6 +57,7 @@ def _too_large(most_bytes: int) -> TooLarge:
 def decode(body: bytes | msgspec.Raw, kind: type[T], prefix: str = "") -> T:
     """A body as a struct. Raises `BadRequest` for what is not JSON or can't be stored, `Invalid` with a pointer for
     what does not fit. Of a key that occurs twice the last value counts (RFC 8259, 4 leaves it open)."""
+    body = bytes(body)
     if b"\\u0000" in body and _NUL.search(body):
         raise BadRequest(code="bad_encoding")
     return _decoded(body, kind, prefix)
@@ -74,7 +75,7 @@ def split(body: bytes, kind: type[T]) -> T:
     return _decoded(bytes(marked), kind, "")
 
 
-def _decoded(body: bytes | msgspec.Raw, kind: type[T], prefix: str) -> T:
+def _decoded(body: bytes, kind: type[T], prefix: str) -> T:
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
@@ -82,7 +83,7 @@ def _decoded(body: bytes | msgspec.Raw, kind: type[T], prefix: str) -> T:
     except UnicodeDecodeError:
         raise BadRequest(code="bad_encoding") from None
     except msgspec.DecodeError as error:
-        if next(_half_pairs(bytes(body)), None) is not None:
+        if next(_half_pairs(body), None) is not None:
             raise BadRequest(code="bad_encoding") from None
         raise BadRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:

@@ -1,0 +1,74 @@
+"""Several processes of one role on one machine: starts them, starts them again when they die, stops them together.
+
+They share their listening port (`SO_REUSEPORT`) and their metrics. The supervisor itself does no work and holds no
+connection; it answers the operations port for all of them.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from prometheus_client import multiprocess
+
+from tidings import metrics
+
+log = structlog.get_logger("tidings.supervise")
+
+RESTART_WAIT_S = (0.2, 1.0, 5.0, 15.0)  # a process that dies again and again must not eat the machine
+STABLE_S = 60.0
+GRACE_S = 40.0  # longer than a process's own, so that it can finish by itself
+
+
+async def supervise(arguments: Sequence[str], processes: int, stopped: asyncio.Event) -> int:
+    """Keep `processes` of `python -m tidings <arguments>` running until `stopped`; answers the exit status.
+
+    Stopping: SIGTERM to all, then SIGKILL to those that are still there after the grace.
+    """
+    with tempfile.TemporaryDirectory(prefix="tidings-metrics-") as folder:
+        os.environ[metrics.MULTIPROCESS_DIR] = folder
+        keepers = [asyncio.create_task(_keep(arguments, number, Path(folder))) for number in range(processes)]
+        waiting = asyncio.create_task(stopped.wait())
+        await asyncio.wait([waiting, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        waiting.cancel()
+    return 0 if stopped.is_set() else 1
+
+
+async def _keep(arguments: Sequence[str], number: int, folder: Path) -> None:
+    failures = 0
+    while True:
+        begun = time.monotonic()
+        environ = {**os.environ, "TIDINGS_PROCESS": str(number), metrics.MULTIPROCESS_DIR: str(folder)}
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tidings", *arguments, env=environ)
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await _stop(process)
+            raise
+        finally:
+            multiprocess.mark_process_dead(process.pid, str(folder))  # type: ignore[no-untyped-call]
+        if code == 2:  # a setting is wrong: starting again would not mend it
+            raise SystemExit(code)
+        failures = 0 if time.monotonic() - begun > STABLE_S else failures + 1
+        wait_s = RESTART_WAIT_S[min(failures, len(RESTART_WAIT_S) - 1)]
+        log.error("process_died", number=number, code=code, again_in_s=wait_s)
+        await asyncio.sleep(wait_s)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), GRACE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
