@@ -23,8 +23,7 @@ lint: dev-environment  ## Check style and formatting
 	@$(BIN)/ruff format --check
 
 types: dev-environment  ## Check types, strictly
-	@$(BIN)/mypy
-	@$(BIN)/mypy tools
+	@$(BIN)/mypy --explicit-package-bases src tests tools
 
 check: lint types test  ## Everything that CI checks
 
@@ -38,7 +37,8 @@ bench: environment  ## Measure this machine and Tidings on it; BENCH="…" passe
 lock: dev-environment  ## Pin what requirements/*.in allow, with hashes; UPGRADE=--upgrade takes the newest
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	$(BIN)/python -m venv --without-pip "$$folder" && \
-	$(BIN)/python -m pip --python "$$folder/bin/python" install --quiet pip $(PIP_TOOLS) && \
+	$(BIN)/python -m pip --python "$$folder/bin/python" install --quiet -r requirements/build.txt && \
+	"$$folder/bin/python" -m pip install --quiet $(PIP_TOOLS) && \
 	cd requirements && for name in build run dev; do \
 		echo "  requirements/$$name.txt" && CUSTOM_COMPILE_COMMAND="make lock" \
 		"$$folder/bin/python" -m piptools $(LOCK) $(UPGRADE) --output-file $$name.txt $$name.in || exit 1; \

@@ -22,12 +22,12 @@ MOST_LINES = 400
 
 # Each part of the package stands in one layer. A module may import its own layer and the ones below it.
 LAYERS = {
-    "roots": "__main__ app bench cli welcome",
+    "roots": "__main__ app bench cli vendors welcome",
     "edges": "api console emulators gateway scheduler worker",
     "nouns": """arrivals broadcasts deliveries devices endpoints events idempotency ledger notifications
                 preferences projects relay schedules tasks templates topics users""",
-    "tools": """bus coalesce db embedded health http logs metrics migrate operations partitions providers queue
-                signing sql supervise vault""",
+    "tools": """bus coalesce db embedded health http listening logs metrics migrate operations partitions
+                providers queue signing sql supervise vault""",
     "ground": "__init__ clock errors settings",
 }
 RANKS = {part: rank for rank, parts in enumerate(reversed(LAYERS.values())) for part in parts.split()}

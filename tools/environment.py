@@ -37,7 +37,7 @@ OLDEST = (3, 11)
 KINDS = {"run": ("run",), "dev": ("run", "dev")}  # what to have → the requirement files it needs
 TIMEOUT_S = 1800  # for one command; on a slow line the installation takes minutes
 DEBIAN_WHEELS = Path("usr/share/python-wheels")  # where Debian's package python3-pip-whl puts pip
-DEBIAN_CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")  # where Debian's pip looks for them
+DEBIAN_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # where Debian's pip looks for them
 PIP = ("install", "--no-input", "--no-user", "--no-deps", "--disable-pip-version-check", "--progress-bar=off")
 PINNED = (*PIP, "--require-hashes", "--only-binary=:all:")
 
@@ -168,16 +168,18 @@ def _pip_from_archive(folder: Path) -> list[str]:
             "There is no pip for this Python. Install one: your system's package python3-pip or python3-venv."
         )
     packages = ["python3-pip-whl"]
-    if not (Path("/") / DEBIAN_CERTIFICATES).exists() and "PIP_CERT" not in os.environ:
+    if not DEBIAN_CERTIFICATES.exists():  # Debian's pip has none of its own; the pinned one does
         packages.append("ca-certificates")
     with _told(f"fetching {' and '.join(packages)} with apt-get, for this once"):
         _unpack(packages, folder)
     wheels = sorted((folder / "root" / DEBIAN_WHEELS).glob("pip-*.whl"))
     if not wheels:
         raise Trouble("Debian's package python3-pip-whl has no pip in it. Install python3-venv, and try again.")
-    if "ca-certificates" in packages:
-        os.environ["PIP_CERT"] = str(_certificates(folder))
-    return _from_wheel(wheels[0])
+    pip = _from_wheel(wheels[0])
+    # In the environment it would go before the `cert` of the person's own pip.conf, so see that there is none.
+    if "ca-certificates" in packages and ".cert=" not in _run([*pip, "config", "list"]):
+        return ["env", f"PIP_CERT={_certificates(folder)}", *pip]
+    return pip
 
 
 def _unpack(packages: Sequence[str], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -115,6 +116,7 @@ async def open_app(
         if api_socket is not None:
             stack.push_async_callback(intake.close)
             await serve_http(create_api(services, more_routes), api_socket, GRACE_S, stack)
+        calm_collector()
         yield App(
             settings=settings,
             db=db,
@@ -127,6 +129,17 @@ async def open_app(
             emulator_url=vendors.plain_url if vendors else "",
             new_key=new_key,
         )
+
+
+def calm_collector() -> None:
+    """Keep the garbage collector from looking at what was there at the start again and again.
+
+    Some 400,000 objects live as long as the process; measured, looking at them took 15 % of the time of an accept and
+    doubled its 99th percentile.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def read_secret(settings: Settings) -> bytes:

@@ -32,7 +32,7 @@ CODES: Mapping[str, str] = {
     "bad_encoding": "The body holds text that can't be stored: a NUL character or half of a surrogate pair.",
     "bad_cursor": "The cursor is not one that this list gave out. Start again without it.",
     "bad_query": "A query parameter has the wrong form. The detail names it.",
-    "bad_idempotency_key": "The Idempotency-Key header must be 1 to 255 printable characters.",
+    "bad_idempotency_key": "The Idempotency-Key header must be 1 to 255 visible ASCII characters, without spaces.",
     "key_missing": "Send your API key in the X-API-Key header.",
     "key_unknown": "No such API key. `tidings keys list` shows the ones there are.",
     "key_revoked": "This API key was revoked. Make a new one with `tidings keys create`.",

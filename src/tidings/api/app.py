@@ -24,15 +24,17 @@ _LOOKS_LIKE_AN_ID = re.compile(rb"[A-Za-z0-9._\-]{8,64}")
 
 
 class Api(Litestar):
-    """Litestar, and what holds for every answer: `X-Request-ID`, and HEAD wherever there is GET (RFC 9110, 9.1)."""
+    """Litestar, and what holds for every path: `X-Request-ID`, HEAD wherever there is GET (RFC 9110, 9.1), OPTIONS."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request."""
         request_id = given_request_id(scope["headers"]) or secrets.token_hex(8).encode()
         scope[problems.REQUEST_ID] = request_id.decode()
-        head = scope["method"] == "HEAD"
-        if head:
-            scope = {**scope, "method": "GET"}  # a copy: the server must still know that it was HEAD
+        method = scope["method"]
+        scope[problems.METHOD] = method
+        head = method == "HEAD"
+        if head or method == "OPTIONS":  # a copy: the server must still know that it was HEAD
+            scope = {**scope, "method": "GET" if head else problems.ASK}
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

@@ -140,7 +140,7 @@ def check_built(value: Any, pointer: str) -> None:
 TAKEN: dict[str, type] = {}  # filled while the route modules are imported, read when the document is made
 
 
-def takes(kind: type) -> type[Operation]:
+def takes(kind: type, *, required: bool = True) -> type[Operation]:
     """Declare a route's body to the OpenAPI document: `operation_class=takes(NewUser)`."""
     TAKEN[kind.__name__] = kind
     _decoder(kind)  # a type that msgspec can't decode is found here, not at the first call
@@ -149,8 +149,7 @@ def takes(kind: type) -> type[Operation]:
     class OperationWithBody(Operation):
         def __post_init__(self) -> None:
             reference = Reference(ref=f"#/components/schemas/{kind.__name__}")
-            self.request_body = RequestBody(
-                content={"application/json": OpenAPIMediaType(schema=reference)}, required=True
-            )
+            media = {"application/json": OpenAPIMediaType(schema=reference)}
+            self.request_body = RequestBody(content=media, required=required)
 
     return OperationWithBody

@@ -1,5 +1,6 @@
 """The `Idempotency-Key` header: the same request again does nothing again and gets the same answer."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -13,13 +14,13 @@ from tidings.db import Connection, Pool
 from tidings.errors import BadRequest
 
 HEADER = "idempotency-key"
-MOST_LENGTH = 255
+PATTERN = "^[!-~]{1,255}$"
 
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
-        max_length=MOST_LENGTH,
+        pattern=PATTERN,
         description="Any text of your own, new for each request: sent again within a day, nothing is done twice",
     ),
 ]
@@ -30,7 +31,7 @@ def key_of(request: Call) -> str | None:
     key = request.headers.get(HEADER)
     if key is None:
         return None
-    if not 0 < len(key) <= MOST_LENGTH or not key.isprintable():
+    if not re.fullmatch(PATTERN, key):
         raise BadRequest(code="bad_idempotency_key")
     return key
 

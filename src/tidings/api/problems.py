@@ -19,6 +19,8 @@ log = structlog.get_logger("tidings.api")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "tidings_request_id"  # in the scope of a request: the id that the answer and the log share
+METHOD = "tidings_method"  # in the scope of a request: as the caller gave it
+ASK = "?"  # no path has this method, so the framework says which ones it has: the answer to OPTIONS
 RETRY_AFTER_S = 2
 MOST_DETAIL = 500  # characters: what was wrong may quote the caller, who may have sent a megabyte of it
 
@@ -78,18 +80,29 @@ def on_problem(request: Request[Any, Any, Any], error: Problem) -> Response[Prob
     return answer(request, error)
 
 
-def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemBody]:
-    """One of the framework's: unknown path or method, body too large, a bad query parameter."""
-    headers = {k: v for k, v in (error.headers or {}).items() if k.lower() in ("allow", "retry-after")}
+_OWN_CODES = {"cursor": "bad_cursor", "idempotency_key": "bad_idempotency_key"}
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """One of the framework's: unknown path or method, a bad query parameter."""
+    headers = {"Allow": _allowed(v) for k, v in (error.headers or {}).items() if k.lower() == "allow"}
+    if headers and request.scope[METHOD] == "OPTIONS":  # type: ignore[literal-required]
+        return Response(None, status_code=204, headers=headers)
     if isinstance(error, ValidationException):
         extra = error.extra if isinstance(error.extra, list) else []
+        for item in extra:
+            if code := _OWN_CODES.get(item.get("key")):
+                return answer(request, errors.BadRequest(code=code))
         named = "; ".join(f"{item.get('key', '?')}: {item.get('message', '')}" for item in extra)
         return answer(request, errors.BadRequest(named or None, code="bad_query"))
-    if error.status_code == 413:
-        return answer(request, errors.TooLarge())
     cls = CLASSES.get(error.status_code, errors.BadRequest if error.status_code < 500 else errors.InternalError)
     code = {400: "bad_query"}.get(error.status_code)
     return answer(request, cls(code=code, headers=headers))
+
+
+def _allowed(methods: str) -> str:
+    found = {*methods.split(", "), "OPTIONS"}
+    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
 def on_database_away(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemBody]:

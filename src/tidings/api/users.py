@@ -142,7 +142,7 @@ class UserToken(Struct, frozen=True):
     opt=ADMIN,
     tags=TAGS,
     summary="Mint a token for the WebSocket gateway",
-    operation_class=takes(TokenRequest),
+    operation_class=takes(TokenRequest, required=False),
     responses=problems(404, body=True),
 )
 async def mint_token(request: Call, user_id: FromPath[int]) -> UserToken:
