@@ -56,6 +56,7 @@ def environ(data_dir: Path, **more: str) -> dict[str, str]:
         "PORT": "0",
         "GATEWAY_PORT": "0",
         "TIDINGS_EMULATOR_PORT": "0",
+        "TIDINGS_OPERATIONS_PORT": "0",
         "TIDINGS_DATA_DIR": str(data_dir),
         "TIDINGS_DEMO": "false",
         "TIDINGS_RETRY_BASE_S": "0.05",

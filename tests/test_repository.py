@@ -24,7 +24,7 @@ MOST_LINES = 400
 LAYERS = {
     "roots": "__main__ app bench cli vendors welcome",
     "edges": "api console emulators gateway scheduler worker",
-    "nouns": """arrivals broadcasts deliveries devices endpoints events idempotency ledger notifications
+    "nouns": """arrivals broadcasts dead_letters deliveries devices endpoints events idempotency ledger notifications
                 preferences projects relay schedules tasks templates topics users""",
     "tools": """bus coalesce db embedded health http listening logs metrics migrate operations partitions
                 providers queue signing sql supervise vault""",

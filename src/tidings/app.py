@@ -5,16 +5,17 @@ import contextlib
 import gc
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import structlog
 from msgspec import Struct
 
-from tidings import clock, embedded, migrate, partitions, projects, signing
+from tidings import clock, embedded, metrics, migrate, partitions, projects, signing
 from tidings.api.app import create_api
 from tidings.api.intake import Intake
 from tidings.api.receipts import PATH as RECEIPTS_PATH
@@ -29,6 +30,7 @@ from tidings.errors import SetupError
 from tidings.gateway.hub import GatewayConfig
 from tidings.gateway.server import Gateway, start_gateway
 from tidings.listening import listen, serve_http, url_of
+from tidings.operations import Operations
 from tidings.projects import KeyRing
 from tidings.providers.contract import Provider
 from tidings.providers.fcm import open_fcm
@@ -46,6 +48,7 @@ from tidings.worker.retry import Policy
 
 log = structlog.get_logger("tidings")
 
+CHECK_TIMEOUT_S = 3.0
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
 
 
@@ -82,9 +85,12 @@ class App(Struct, frozen=True):
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, roles: frozenset[Role] = ALL, more_routes: Sequence[Any] = ()
+    settings: Settings, roles: frozenset[Role] = ALL, more_routes: Sequence[Any] = (), *, shared: bool = False
 ) -> AsyncIterator[App]:
-    """Open everything that the roles need. Raises `SetupError` with what to do when something is not as it must be."""
+    """Open everything that the roles need. `shared`: other processes listen on the same ports.
+
+    Raises `SetupError` with what to do when something is not as it must be.
+    """
     async with AsyncExitStack() as stack:
         secret = read_secret(settings)
         db = await open_database(settings, stack)
@@ -101,7 +107,7 @@ async def open_app(
             token_key=signing.derive(secret, signing.USER_TOKENS),
             receipt_key=signing.derive(secret, signing.RECEIPTS),
         )
-        api_socket = listen(settings.host, settings.port, "PORT") if Role.API in roles else None
+        api_socket = listen(settings.host, settings.port, "PORT", shared=shared) if Role.API in roles else None
         if api_socket is not None:
             stack.callback(api_socket.close)
         api_url = url_of("http", api_socket) if api_socket else ""
@@ -112,7 +118,7 @@ async def open_app(
         if Role.SCHEDULER in roles:
             _run(due.run(db, queue, settings.rescue_s), stack)
             _run(retention.run(db, settings.retention_days), stack)
-        gateway = await _open_gateway(settings, services, stack) if Role.GATEWAY in roles else None
+        gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
         if api_socket is not None:
             stack.push_async_callback(intake.close)
             await serve_http(create_api(services, more_routes), api_socket, GRACE_S, stack)
@@ -236,11 +242,11 @@ async def _open_worker(
     stack.push_async_callback(worker.stop, GRACE_S)
 
 
-async def _open_gateway(settings: Settings, services: Services, stack: AsyncExitStack) -> Gateway:
+async def _open_gateway(settings: Settings, services: Services, stack: AsyncExitStack, shared: bool) -> Gateway:
     arrivals = Arrivals(services.db)
     stack.push_async_callback(arrivals.close)
     origins = tuple(origin.strip() for origin in settings.gateway_origins.split(",") if origin.strip())
-    config = GatewayConfig(host=settings.host, port=settings.gateway_port, allowed_origins=origins)
+    config = GatewayConfig(host=settings.host, port=settings.gateway_port, allowed_origins=origins, reuse_port=shared)
     try:
         gateway = await start_gateway(
             config,
@@ -248,6 +254,7 @@ async def _open_gateway(settings: Settings, services: Services, stack: AsyncExit
             token_key=services.token_key,
             acknowledge=arrivals.acknowledge,
             mark_read=arrivals.mark_read,
+            on_count=lambda what, label, n: metrics.GATEWAY.labels(what, label).inc(n),
         )
     except OSError as error:
         raise SetupError(
@@ -256,9 +263,17 @@ async def _open_gateway(settings: Settings, services: Services, stack: AsyncExit
         ) from error
     except ValueError as error:
         raise SetupError(f"TIDINGS_GATEWAY_ORIGINS can't be used: {error}") from error
+    _run(_count_sockets(gateway), stack)
     stack.push_async_callback(gateway.close)
     stack.push_async_callback(gateway.drain, GRACE_S)
     return gateway
+
+
+async def _count_sockets(gateway: Gateway) -> None:
+    """Keep the gauge true to a second. A callback would be exact, but metrics of several processes allow none."""
+    while True:
+        metrics.SOCKETS.set(gateway.connections())
+        await asyncio.sleep(1.0)
 
 
 def _run(work: Any, stack: AsyncExitStack) -> None:
@@ -273,10 +288,37 @@ def _run(work: Any, stack: AsyncExitStack) -> None:
     stack.push_async_callback(stop)
 
 
-async def run(settings: Settings, roles: frozenset[Role], ready: Callable[[App], Any], stopped: asyncio.Event) -> None:
-    """Serve until `stopped` is set. `ready` is awaited once everything is up."""
-    async with open_app(settings, roles) as app:
+async def run(
+    settings: Settings,
+    roles: frozenset[Role],
+    ready: Callable[[App], Awaitable[None]],
+    stopped: asyncio.Event,
+    *,
+    shared: bool = False,
+) -> None:
+    """Serve until `stopped` is set. `ready` is awaited once everything is up.
+
+    Stopping: not ready any more, wait for load balancers to notice, then close in order; what is in flight finishes.
+    """
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(open_app(settings, roles, shared=shared))
+        operations = Operations(lambda: dependencies(app))
+        if not shared:  # otherwise the supervisor answers for all processes
+            listening = listen(settings.host, settings.operations_port, "TIDINGS_OPERATIONS_PORT")
+            await operations.start(listening)
+            stack.push_async_callback(operations.close)
         log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))
         await ready(app)
         await stopped.wait()
+        operations.draining = True
         log.info("stopping")
+        await asyncio.sleep(settings.drain_s)
+
+
+async def dependencies(app: App) -> dict[str, str]:
+    """Each thing that this process can't do its work without: ok, or what is wrong."""
+    try:
+        await app.db.fetchval("SELECT 1", timeout=CHECK_TIMEOUT_S)
+        return {"database": "ok"}
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return {"database": f"{type(error).__name__}"}

@@ -1,6 +1,7 @@
 """The command line: `tidings serve`, and what operators need beside it."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tidings.db import Pool
 
 T = TypeVar("T")
+PROCESS = "TIDINGS_PROCESS"  # set by the supervisor for its children: their number
 
 cli = typer.Typer(
     help="Tidings: a self-hosted push notification service.",
@@ -30,6 +32,9 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 cli.add_typer(keys, name="keys")
 
 
+Processes = Annotated[int, typer.Option(min=1, max=64, help="How many processes share the work")]
+
+
 @cli.command()
 def serve(
     roles: Annotated[str, typer.Option(help="api, gateway, worker, scheduler; separated by commas")] = "",
@@ -37,24 +42,83 @@ def serve(
     """Run the service: everything in one process."""
     from tidings.app import ALL, Role  # noqa: PLC0415 - other commands start faster without
 
-    chosen = settings.load()
-    logs.configure(chosen.log_level)
     try:
         wanted = frozenset(Role(role.strip()) for role in roles.split(",")) if roles else ALL
     except ValueError as error:
         raise SetupError(f"--roles: {error}; there are {', '.join(Role)}.") from None
-    uvloop.run(_serve(chosen, wanted))
+    _run(wanted, 1)
 
 
-async def _serve(chosen: settings.Settings, roles: "frozenset[Role]") -> None:
+@cli.command()
+def api(processes: Processes = 1) -> None:
+    """Run the REST API alone."""
+    _run_role("api", processes)
+
+
+@cli.command()
+def gateway(processes: Processes = 1) -> None:
+    """Run the WebSocket gateway alone."""
+    _run_role("gateway", processes)
+
+
+@cli.command()
+def worker(processes: Processes = 1) -> None:
+    """Run delivery workers alone."""
+    _run_role("worker", processes)
+
+
+@cli.command()
+def scheduler(processes: Processes = 1) -> None:
+    """Run the scheduler alone. More than one is safe, and means that one may die."""
+    _run_role("scheduler", processes)
+
+
+def _run_role(name: str, processes: int) -> None:
+    from tidings.app import Role  # noqa: PLC0415
+
+    chosen = settings.load()
+    missing = [
+        variable
+        for variable, value in (
+            ("DB_HOST", chosen.db_host),
+            ("RABBITMQ_HOST", chosen.rabbitmq_host),
+            ("REDIS_HOST", chosen.redis_host),
+        )
+        if not value
+    ]
+    if missing:
+        raise SetupError(
+            f"`tidings {name}` is one part of several, which meet in PostgreSQL, RabbitMQ and Redis: "
+            f"set {', '.join(missing)}. `tidings serve` runs everything in one process."
+        )
+    _run(frozenset({Role(name)}), processes)
+
+
+def _run(roles: "frozenset[Role]", processes: int) -> None:
+    chosen = settings.load()
+    logs.configure(chosen.log_level)
+    if processes == 1 or PROCESS in os.environ:
+        uvloop.run(_serve(chosen, roles, shared=PROCESS in os.environ))
+        return
+    from tidings.supervise import supervise  # noqa: PLC0415
+
+    raise SystemExit(uvloop.run(_until_stopped(lambda stopped: supervise(chosen, sys.argv[1:], processes, stopped))))
+
+
+async def _serve(chosen: settings.Settings, roles: "frozenset[Role]", *, shared: bool) -> None:
     from tidings.app import run  # noqa: PLC0415
     from tidings.welcome import welcome  # noqa: PLC0415
 
+    await _until_stopped(lambda stopped: run(chosen, roles, welcome, stopped, shared=shared))
+
+
+async def _until_stopped(do: "Callable[[asyncio.Event], Awaitable[T]]") -> T:
+    """Run `do` with an event that Ctrl-C and SIGTERM set."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    await run(chosen, roles, welcome, stopped)
+    return await do(stopped)
 
 
 @cli.command()
@@ -85,13 +149,9 @@ def ledger() -> None:
     found = asyncio.run(_with_database(ledgers.read))
     for status, count in found.statuses.items():
         typer.echo(f"{status:12} {count:>12,}")
-    typer.echo(
-        f"{'accepted':12} {found.accepted:>12,} = {found.final:,} final + {found.in_progress:,} in progress"
-    )
+    typer.echo(f"{'accepted':12} {found.accepted:>12,} = {found.final:,} final + {found.in_progress:,} in progress")
     for task in found.tasks:
-        typer.echo(
-            f"tasks: {task.kind} in lane {task.lane}: {task.tasks:,}, of these overdue {task.overdue:,}"
-        )
+        typer.echo(f"tasks: {task.kind} in lane {task.lane}: {task.tasks:,}, of these overdue {task.overdue:,}")
     if found.lost:
         typer.echo(f"LOST: {found.lost} are in progress, and no task will move them on.", err=True)
         raise typer.Exit(1)

@@ -15,6 +15,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tidings.errors import SetupError
 
 
+OURS = frozenset({"TIDINGS_PROCESS"})  # not a setting: how a supervisor numbers its processes
+
+
 def default_data_dir() -> Path:
     """Where embedded mode keeps its data: a system folder for root, the user's own data folder otherwise.
 
@@ -79,12 +82,8 @@ class Settings(BaseSettings):
         description="PostgreSQL host, or the folder of its socket. Empty: embedded mode, a private "
         "PostgreSQL in the data directory.",
     )
-    db_port: int = Field(
-        5432, ge=1, le=65535, validation_alias=_env("DB_PORT"), description="PostgreSQL port."
-    )
-    db_name: str = Field(
-        "notification_db", validation_alias=_env("DB_NAME"), description="PostgreSQL database name."
-    )
+    db_port: int = Field(5432, ge=1, le=65535, validation_alias=_env("DB_PORT"), description="PostgreSQL port.")
+    db_name: str = Field("notification_db", validation_alias=_env("DB_NAME"), description="PostgreSQL database name.")
     db_user: str = Field("admin", validation_alias=_env("DB_USER"), description="PostgreSQL user name.")
     db_password: SecretStr = Field(
         SecretStr("admin123"), validation_alias=_env("DB_PASSWORD"), description="PostgreSQL password."
@@ -95,6 +94,47 @@ class Settings(BaseSettings):
         le=200,
         validation_alias=_env("TIDINGS_DB_POOL_SIZE"),
         description="Most connections to PostgreSQL that one process opens.",
+    )
+    redis_host: str = Field(
+        "",
+        validation_alias=_env("REDIS_HOST"),
+        description="Redis host. Empty: presence, limits and recovery are kept in this process, which is right for one.",
+    )
+    redis_port: int = Field(6379, ge=1, le=65535, validation_alias=_env("REDIS_PORT"), description="Redis port.")
+    redis_password: SecretStr = Field(
+        SecretStr(""), validation_alias=_env("REDIS_PASSWORD"), description="Redis password, if it asks for one."
+    )
+    rabbitmq_host: str = Field(
+        "",
+        validation_alias=_env("RABBITMQ_HOST"),
+        description="RabbitMQ host. Empty: the queue is kept in this process, which is right for one.",
+    )
+    rabbitmq_port: int = Field(
+        5672, ge=1, le=65535, validation_alias=_env("RABBITMQ_PORT"), description="RabbitMQ port."
+    )
+    rabbitmq_user: str = Field("admin", validation_alias=_env("RABBITMQ_USER"), description="RabbitMQ user name.")
+    rabbitmq_password: SecretStr = Field(
+        SecretStr("admin123"), validation_alias=_env("RABBITMQ_PASSWORD"), description="RabbitMQ password."
+    )
+    operations_port: int = Field(
+        3003,
+        ge=0,
+        le=65535,
+        validation_alias=_env("TIDINGS_OPERATIONS_PORT"),
+        description="Port for /metrics, /livez and /readyz of each process. Keep it inside. 0: a free one.",
+    )
+    max_backlog: int = Field(
+        200_000,
+        ge=100,
+        validation_alias=_env("TIDINGS_MAX_BACKLOG"),
+        description="Most due tasks that may wait; beyond that the API answers 503 until workers catch up.",
+    )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        validation_alias=_env("TIDINGS_DRAIN_S"),
+        description="Seconds between turning readiness off and stopping, so that a load balancer notices.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -233,7 +273,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     sentences = [
         f"{name} is not a setting of Tidings; {_nearest(name, known)}"
         for name in environ
-        if name.startswith("TIDINGS_") and name not in known
+        if name.startswith("TIDINGS_") and name not in known and name not in OURS
     ]
     values = {}
     for field, choices in names.items():
@@ -243,9 +283,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_construct() if sentences else Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
-        sentences += [
-            f"{names[str(e['loc'][0])][0]}: {e['msg']}; it is {_shown(e, values)}" for e in error.errors()
-        ]
+        sentences += [f"{names[str(e['loc'][0])][0]}: {e['msg']}; it is {_shown(e, values)}" for e in error.errors()]
         raise SetupError(_listed(sentences)) from None
     sentences += _too_short(settings) if not sentences else []
     if sentences:

@@ -10,13 +10,16 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 from prometheus_client import multiprocess
 
 from tidings import metrics
+from tidings.listening import listen
+from tidings.operations import Operations
+from tidings.settings import Settings
 
 log = structlog.get_logger("tidings.supervise")
 
@@ -25,38 +28,49 @@ STABLE_S = 60.0
 GRACE_S = 40.0  # longer than a process's own, so that it can finish by itself
 
 
-async def supervise(arguments: Sequence[str], processes: int, stopped: asyncio.Event) -> int:
+async def supervise(settings: Settings, arguments: Sequence[str], processes: int, stopped: asyncio.Event) -> int:
     """Keep `processes` of `python -m tidings <arguments>` running until `stopped`; answers the exit status.
 
-    Stopping: SIGTERM to all, then SIGKILL to those that are still there after the grace.
+    Stopping: not ready any more; SIGTERM to all, then SIGKILL to those that are still there after the grace.
     """
+    alive: dict[int, bool] = dict.fromkeys(range(processes), False)
+    operations = Operations(lambda: _states(alive))
+    await operations.start(listen(settings.host, settings.operations_port, "TIDINGS_OPERATIONS_PORT"))
     with tempfile.TemporaryDirectory(prefix="tidings-metrics-") as folder:
         os.environ[metrics.MULTIPROCESS_DIR] = folder
-        keepers = [asyncio.create_task(_keep(arguments, number, Path(folder))) for number in range(processes)]
+        keepers = [asyncio.create_task(_keep(arguments, number, Path(folder), alive)) for number in alive]
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait([waiting, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        operations.draining = True
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
         waiting.cancel()
+    await operations.close()
     return 0 if stopped.is_set() else 1
 
 
-async def _keep(arguments: Sequence[str], number: int, folder: Path) -> None:
+async def _states(alive: Mapping[int, bool]) -> dict[str, str]:
+    return {f"process_{number}": "ok" if up else "down" for number, up in alive.items()}
+
+
+async def _keep(arguments: Sequence[str], number: int, folder: Path, alive: dict[int, bool]) -> None:
     failures = 0
     while True:
         begun = time.monotonic()
         environ = {**os.environ, "TIDINGS_PROCESS": str(number), metrics.MULTIPROCESS_DIR: str(folder)}
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tidings", *arguments, env=environ)
+        alive[number] = True
         try:
             code = await process.wait()
+            alive[number] = False
         except asyncio.CancelledError:
             await _stop(process)
             raise
         finally:
             multiprocess.mark_process_dead(process.pid, str(folder))  # type: ignore[no-untyped-call]
         if code == 2:  # a setting is wrong: starting again would not mend it
-            raise SystemExit(code)
+            return
         failures = 0 if time.monotonic() - begun > STABLE_S else failures + 1
         wait_s = RESTART_WAIT_S[min(failures, len(RESTART_WAIT_S) - 1)]
         log.error("process_died", number=number, code=code, again_in_s=wait_s)

@@ -5,6 +5,7 @@ Litestar would decode loosely (`"1"` passes for an integer), so bodies are decod
 
 import asyncio
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -79,6 +80,8 @@ def _decoded(body: bytes, kind: type[T], prefix: str) -> T:
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
+        if kind is not object:
+            _decoded(body, object, prefix)  # what is not JSON is told before what does not fit
         raise invalid(field_error(error, prefix)) from None
     except UnicodeDecodeError:
         raise BadRequest(code="bad_encoding") from None
@@ -114,7 +117,7 @@ def _half_pairs(body: bytes) -> Iterator[int]:
 
 
 MOST_DEPTH = 32  # of `data`: what a person would write is far below
-MOST_NUMBER = 1e300  # PostgreSQL writes it out in digits, and no reader takes more than 308 of them
+MOST_NUMBER = sys.float_info.max  # what other readers of JSON can hold (RFC 8259, 6)
 
 
 def check_depth(value: Any, pointer: str, depth: int = MOST_DEPTH) -> None:
@@ -124,8 +127,8 @@ def check_depth(value: Any, pointer: str, depth: int = MOST_DEPTH) -> None:
     for inner in value.values() if isinstance(value, dict) else value:
         if isinstance(inner, dict | list):
             check_depth(inner, pointer, depth - 1)
-        elif isinstance(inner, float) and not -MOST_NUMBER <= inner <= MOST_NUMBER:
-            raise invalid(FieldError(pointer, "invalid_field", "A number is beyond 1e300"))
+        elif isinstance(inner, int) and not -MOST_NUMBER <= inner <= MOST_NUMBER:
+            raise invalid(FieldError(pointer, "invalid_field", "A number is too large for a double"))
 
 
 def check_built(value: Any, pointer: str) -> None:

@@ -108,7 +108,7 @@ def curl(method: str, path: str, operation: dict[str, Any]) -> str:
         parts.append('-H "X-API-Key: $KEY"')
     body = _first_example(operation.get("requestBody") or {})
     if body is not None:
-        parts.append(f"--json '{msgspec.json.encode(body).decode()}'")
+        parts.append(f"-d '{msgspec.json.encode(body).decode()}'")
     elif method == "POST":
         parts[0] = "curl -X POST"
     return " \\\n  ".join(parts) if len(" ".join(parts)) > 90 else " ".join(parts)

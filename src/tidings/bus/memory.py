@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from tidings import clock
-from tidings.bus import Position, Presence, Recovery, Sink
+from tidings.bus import Heard, Lost, Position, Presence, Recovery, Sink
+from tidings.bus.limits import Buckets, Rate, Verdict
 from tidings.bus.streams import Stream
 
 # (project, user) is a user's stream, (project, None) the project's.
@@ -49,6 +50,12 @@ class MemoryBus:
             OrderedDict()
         )  # the ones with a history, oldest first
         self._total_bytes = 0
+        self._buckets = Buckets()
+        self._listeners: dict[str, list[Heard]] = {}
+
+    @property
+    def healthy(self) -> bool:
+        return True
 
     async def publish(self, project_id: int, user_id: int, key: int, data: bytes) -> int:
         return self._append((project_id, user_id), "notification", key, data)
@@ -63,6 +70,7 @@ class MemoryBus:
         sink: Sink,
         notifications: Position | None,
         broadcasts: Position | None,
+        lost: Lost | None = None,  # never called: between here and the sink nothing can be missed
     ) -> tuple[Recovery, Recovery]:
         self._drop_expired()
         mine = self._open((project_id, user_id), sink)
@@ -88,6 +96,16 @@ class MemoryBus:
             return Presence(online=False, sockets=0, last_seen_at=None)
         sockets = len(stream.sinks)
         return Presence(sockets > 0, sockets, clock.now() if sockets else self._last_seen(stream))
+
+    async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:
+        return self._buckets.allow(key, self._monotonic(), rate, cost)
+
+    async def announce(self, topic: str, value: str) -> None:
+        for heard in self._listeners.get(topic, ()):
+            heard(value)
+
+    def listen(self, topic: str, heard: Heard) -> None:
+        self._listeners.setdefault(topic, []).append(heard)
 
     async def close(self) -> None:
         self._streams.clear()

@@ -135,11 +135,12 @@ def _again(
 
 
 RANK = ("delivered", "sent", "sending", "pending", "expired", "failed", "cancelled", "suppressed")
+_PLACE = {status: place for place, status in enumerate(RANK)}
 
 
 def status_of(deliveries: Iterable[str]) -> str:
     """A notification's status from those of its deliveries: the best wins; none at all is suppressed."""
-    return min(deliveries, key=RANK.index, default="suppressed")
+    return min(deliveries, key=_PLACE.__getitem__, default="suppressed")
 
 
 def subjects_of(rows: Sequence[Any], decode: Callable[[str], Any]) -> list[Subject]:

@@ -95,6 +95,7 @@ CREATE TABLE deliveries (
     emulated            boolean NOT NULL,
     provider_message_id text,
     attempts            smallint NOT NULL CHECK (attempts >= 0),
+    attempts_allowed    smallint,             -- set by a redrive; null: as many as the settings say
     next_attempt_at     timestamptz,
     sent_at             timestamptz,
     delivered_at        timestamptz,
@@ -105,6 +106,8 @@ CREATE TABLE deliveries (
     CHECK (status NOT IN ('sent', 'delivered') OR sent_at IS NOT NULL),
     CHECK (status <> 'delivered' OR delivered_at IS NOT NULL)
 ) PARTITION BY RANGE (notification_id);
+
+CREATE INDEX ON deliveries (project_id, notification_id DESC) WHERE status = 'failed';  -- the dead letters
 
 CREATE TABLE attempts (
     notification_id bigint NOT NULL,

@@ -1,0 +1,96 @@
+"""Routes of dead letters: what failed for good, and sending it again."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from litestar import Response, get, post
+from litestar.params import QueryParameter
+from msgspec import Meta, Struct
+
+from tidings import dead_letters
+from tidings.api.auth import ADMIN, READ
+from tidings.api.bodies import decode, raw_body, takes
+from tidings.api.pages import MOST_ID, Cursor, Limit, next_link, read_cursor
+from tidings.api.problems import problems
+from tidings.api.services import Call, services
+from tidings.dead_letters import DeadLetter, Filter, Redriven
+from tidings.providers.contract import Reason
+
+TAGS = ["Dead letters"]
+
+
+@get(
+    "/api/dead-letters",
+    opt=READ,
+    tags=TAGS,
+    summary="List deliveries that failed for good",
+    responses=problems(400, 401, 403, 503),
+)
+async def list_dead_letters(
+    request: Call,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    reason: Annotated[Reason | None, QueryParameter(description="Only those that failed for this reason")] = None,
+    channel: Annotated[
+        Literal["push", "websocket", "email", "sms"] | None, QueryParameter(description="Only those of this channel")
+    ] = None,
+) -> Response[list[DeadLetter]]:
+    """Newest first, each with its reason and the number of attempts; the notification has the attempts themselves."""
+    page = await dead_letters.list_dead_letters(
+        services(request).db,
+        request.user.project_id,
+        read_cursor(cursor, MOST_ID),
+        limit,
+        Filter(reason=None if reason is None else str(reason), channel=channel),
+    )
+    last = page[-1].notification_id if len(page) >= limit else None
+    return Response(page, headers=next_link(request, last))
+
+
+class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which failed deliveries to send again. A field that is left out means any; at least one must be given."""
+
+    notification_ids: (
+        Annotated[list[Annotated[int, Meta(ge=1, le=MOST_ID)]], Meta(min_length=1, max_length=1000)] | None
+    ) = None
+    channel: Literal["push", "websocket", "email", "sms"] | None = None
+    device_id: Annotated[int, Meta(ge=1, le=MOST_ID)] | None = None
+    reason: Reason | None = None
+    since: Annotated[datetime, Meta(tz=True, examples=["2026-01-31T09:00:00Z"])] | None = None
+    all: bool = False
+
+    def __post_init__(self) -> None:
+        given = (self.notification_ids, self.channel, self.device_id, self.reason, self.since)
+        if not self.all and all_none(given):
+            raise ValueError("Name which dead letters to redrive, or say all: true")
+
+
+def all_none(values: tuple[object, ...]) -> bool:
+    """Whether nothing is given."""
+    return not any(value is not None for value in values)
+
+
+@post(
+    "/api/dead-letters/redrive",
+    status_code=202,
+    opt=ADMIN,
+    tags=TAGS,
+    summary="Send failed deliveries again",
+    operation_class=takes(RedriveRequest),
+    responses=problems(400, 401, 403, 413, 415, 422, 503),
+)
+async def redrive(request: Call) -> Redriven:
+    """At most 10,000 at once. What was sent or delivered is never repeated; twice is safe."""
+    api = services(request)
+    wanted = decode(await raw_body(request, api.settings.max_body_bytes), RedriveRequest)
+    chosen = Filter(
+        notification_ids=wanted.notification_ids,
+        channel=wanted.channel,
+        device_id=wanted.device_id,
+        reason=None if wanted.reason is None else str(wanted.reason),
+        since=wanted.since,
+    )
+    return await dead_letters.redrive(api.db, request.user.project_id, chosen, api.settings.retry_attempts)
+
+
+ROUTES: list[Any] = [list_dead_letters, redrive]
