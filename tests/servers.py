@@ -273,7 +273,10 @@ class RedisServer(Server):
 
     def command(self) -> Sequence[str]:
         settings = {"port": self.port, "bind": "127.0.0.1", "dir": self.data, "save": "", "appendonly": "no"}
-        return [str(self._program), *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
+        return [
+            str(self._program),
+            *(part for name, value in settings.items() for part in (f"--{name}", str(value))),
+        ]
 
     async def greets(self) -> bool:
         try:
@@ -379,14 +382,14 @@ async def redis_server(servers: Servers) -> RedisServer:
 
 
 @pytest.fixture
-async def rabbitmq(servers: Servers) -> Address:
+async def rabbitmq_address(servers: Servers) -> Address:
     """A RabbitMQ to use, not to harm: `TEST_RABBITMQ_URL`, or the private one."""
     url = os.environ.get("TEST_RABBITMQ_URL")
     return read_url(url, 5672) if url else (await servers.rabbitmq()).address
 
 
 @pytest.fixture
-async def redis(servers: Servers) -> Address:
+async def redis_address(servers: Servers) -> Address:
     """A Redis to use, not to harm: `TEST_REDIS_URL`, or the private one."""
     url = os.environ.get("TEST_REDIS_URL")
     return read_url(url, 6379) if url else (await servers.redis()).address

@@ -157,6 +157,29 @@ def ledger() -> None:
         raise typer.Exit(1)
 
 
+@cli.command()
+def redrive(
+    project: Annotated[str, typer.Option(help="The project")] = "default",
+    notification: Annotated[list[int] | None, typer.Option(help="Only of this notification; may be repeated")] = None,
+    reason: Annotated[str, typer.Option(help="Only those that failed for this reason")] = "",
+    channel: Annotated[str, typer.Option(help="Only those of this channel")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="All dead letters of the project")] = False,
+) -> None:
+    """Send dead letters again: deliveries that failed for good. What was sent is never repeated."""
+    from tidings import dead_letters, projects  # noqa: PLC0415
+
+    if not (notification or reason or channel or everything):
+        raise SetupError("Name what to redrive with --notification, --reason or --channel, or say --all.")
+    wanted = dead_letters.Filter(notification_ids=notification or None, channel=channel or None, reason=reason or None)
+
+    async def again(db: "Pool") -> dead_letters.Redriven:
+        project_id = await projects.project_id_of(db, project)
+        return await dead_letters.redrive(db, project_id, wanted, settings.load().retry_attempts)
+
+    done = asyncio.run(_with_database(again))
+    typer.echo(f"{done.deliveries:,} deliveries of {done.notifications:,} notifications will be attempted again.")
+
+
 @keys.command("create")
 def create_key(
     scopes: Annotated[str, typer.Option(help="send, read, admin; separated by commas")] = "send,read",

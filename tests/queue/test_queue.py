@@ -30,7 +30,9 @@ async def test_lanes_do_not_mix(queue: Queue) -> None:
 
 
 async def test_a_group_is_no_larger_than_asked_for_but_at_least_one_ticket(queue: Queue) -> None:
-    await queue.publish([Ticket(1, Lane.NORMAL, 400), Ticket(2, Lane.NORMAL, 200), Ticket(3, Lane.NORMAL, 900)])
+    await queue.publish(
+        [Ticket(1, Lane.NORMAL, 400), Ticket(2, Lane.NORMAL, 200), Ticket(3, Lane.NORMAL, 900)]
+    )
     assert [t.task_id for t in await queue.take(Lane.NORMAL, 500)] == [1]
     assert [t.task_id for t in await queue.take(Lane.NORMAL, 500)] == [2]
     assert [t.task_id for t in await queue.take(Lane.NORMAL, 500)] == [3]

@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 
-from tidings.api import auth, broadcasts, devices, health, notifications, openapi, problems, receipts, users
+from tidings.api import auth, broadcasts, dead_letters, devices, health, notifications, openapi, problems, receipts, users
 from tidings.api.services import Services
 
 ROUTES: list[Any] = [
@@ -16,6 +16,7 @@ ROUTES: list[Any] = [
     *devices.ROUTES,
     *notifications.ROUTES,
     *broadcasts.ROUTES,
+    *dead_letters.ROUTES,
     *receipts.ROUTES,
     *health.ROUTES,
 ]

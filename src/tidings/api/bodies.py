@@ -7,6 +7,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from litestar import Request
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 
 from tidings.api.problems import field_error, invalid
-from tidings.errors import BadRequest, FieldError, TooLarge, TooSlow, UnsupportedBody
+from tidings.errors import BadRequest, FieldError, Invalid, TooLarge, TooSlow, UnsupportedBody
 
 T = TypeVar("T")
 
@@ -81,7 +82,8 @@ def _decoded(body: bytes, kind: type[T], prefix: str) -> T:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         if kind is not object:
-            _decoded(body, object, prefix)  # what is not JSON is told before what does not fit
+            with suppress(Invalid):  # what is not JSON further on is told before what does not fit
+                _decoded(body, object, prefix)
         raise invalid(field_error(error, prefix)) from None
     except UnicodeDecodeError:
         raise BadRequest(code="bad_encoding") from None

@@ -130,6 +130,7 @@ class Bus(Protocol):
         sink: Sink,
         notifications: Position | None,
         broadcasts: Position | None,
+        *,
         lost: Lost | None = None,
     ) -> tuple[Recovery, Recovery]:
         """Register a socket and answer the gaps of its two streams (user's, project's), with nothing
@@ -150,7 +151,7 @@ class Bus(Protocol):
         ...
 
     async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:
-        """May `key` (any text that names who is limited, for what) do this now? A yes is counted, a no is not.
+        """May `key` (a text that names who is limited, for what) do this now? A yes is counted, a no is not.
 
         When the bus can't tell within its deadline, the verdict is not `known` and the caller decides:
         `verdict.permits(otherwise=…)`. A cost above the burst is a ValueError: it would never be allowed.

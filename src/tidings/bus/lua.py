@@ -74,7 +74,7 @@ for name, value in pairs(nodes) do
     handed = handed + sockets
   else
     redis.call('HDEL', KEYS[1], name)
-    redis.call('HSET', KEYS[1], 'seen', at)
+    redis.call('HSET', KEYS[1], 'seen', whole(math.max(own.seen or 0, at)))
   end
 end
 

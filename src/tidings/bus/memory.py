@@ -70,6 +70,7 @@ class MemoryBus:
         sink: Sink,
         notifications: Position | None,
         broadcasts: Position | None,
+        *,
         lost: Lost | None = None,  # never called: between here and the sink nothing can be missed
     ) -> tuple[Recovery, Recovery]:
         self._drop_expired()

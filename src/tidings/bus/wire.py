@@ -23,7 +23,7 @@ import hiredis
 from tidings.bus import BusUnavailable
 from tidings.bus.lua import Script
 
-Word = str | int | float | bytes
+Word = str | int | float | bytes | memoryview
 # Gets the answer, an error that Redis answered (`hiredis.ReplyError`), or `BusUnavailable`. Must not raise.
 OnReply = Callable[[Any], None]
 # Gets a published message: channel, data. Must not raise; if it does, that is logged.
@@ -63,7 +63,7 @@ class Wire(asyncio.Protocol):
         self._unwritten: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
-        self._why = "the connection to Redis was closed"
+        self.why = "the connection to Redis was closed"  # or what ended it
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     def command(self, words: tuple[Word, ...], on_reply: OnReply) -> None:
@@ -71,15 +71,19 @@ class Wire(asyncio.Protocol):
         Raises `BusUnavailable` when it can't even be sent; then `on_reply` is not called."""
         transport = self._transport
         if transport is None or self.closed.done() or transport.is_closing():
-            raise BusUnavailable(self._why)
+            raise BusUnavailable(self.why)
         if len(self._waiting) >= self._most_waiting or transport.get_write_buffer_size() > self._most_bytes:
             raise BusUnavailable("more is being asked of Redis than it takes")
         self._waiting.append((on_reply, self._loop.time()))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._look, False)
+        self.tell(*words)
+
+    def tell(self, *words: Word) -> None:
+        """Send a command that has no answer: SUBSCRIBE, whose confirmation is a message."""
         if not self._unwritten:
             self._loop.call_soon(self._flush)
-        self._unwritten.append(hiredis.pack_command(words))
+        self._unwritten.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub: one word
 
     def run(self, script: Script, keys: tuple[str, ...], args: tuple[Word, ...], on_reply: OnReply) -> None:
         """Run a script, sending its text only if Redis does not know it (any more). Else as `command`."""
@@ -96,7 +100,7 @@ class Wire(asyncio.Protocol):
     def abort(self, why: str) -> None:
         """End the connection now. Twice is safe."""
         if self._transport is not None and not self._transport.is_closing():
-            self._why = why
+            self.why = why
             self._transport.abort()
 
     # What the event loop calls
@@ -118,11 +122,11 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
-            self._why = f"the connection to Redis broke: {exc}"
+            self.why = f"the connection to Redis broke: {exc}"
         if self._timer is not None:
             self._timer.cancel()
         self.closed.set_result(None)
-        error = BusUnavailable(self._why)
+        error = BusUnavailable(self.why)
         while self._waiting:
             self._waiting.popleft()[0](error)
 
@@ -137,9 +141,7 @@ class Wire(asyncio.Protocol):
             # A listener with a fault must not cost the connection that all others share.
             log.exception("a message of the bus could not be handled")
 
-    def _or_with_text(
-        self, script: Script, rest: tuple[Word, ...], on_reply: OnReply, reply: object
-    ) -> None:
+    def _or_with_text(self, script: Script, rest: tuple[Word, ...], on_reply: OnReply, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             try:
                 self.command(("EVAL", script.text, *rest), on_reply)
@@ -177,7 +179,10 @@ def settle(future: "asyncio.Future[T]", read: Callable[[Any], T], reply: object)
     elif isinstance(reply, hiredis.ReplyError):
         future.set_exception(BusUnavailable(f"Redis answered: {reply}"))
     else:
-        future.set_result(read(reply))
+        try:
+            future.set_result(read(reply))
+        except Exception as error:  # the caller's to handle, not the connection's
+            future.set_exception(error)
 
 
 def _as_it_is(reply: Any) -> Any:

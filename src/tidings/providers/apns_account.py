@@ -134,7 +134,9 @@ def load_key(account: ApnsAccount) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ApnsAccountError("private_key of the APNs account is not an elliptic-curve key (a .p8 file is)")
     if not isinstance(key.curve, ec.SECP256R1):
-        raise ApnsAccountError(f"private_key of the APNs account is on {key.curve.name}, APNs takes P-256 only")
+        raise ApnsAccountError(
+            f"private_key of the APNs account is on {key.curve.name}, APNs takes P-256 only"
+        )
     return key
 
 

@@ -30,6 +30,8 @@ _NOT_BY_CERTIFICATE = frozenset({"location", "liveactivity"})
 _POWER_AWARE = frozenset({"background", "widgets", "controls"})
 # The system replaces and repeats only what it shows or hands to the app as a background push.
 _COLLAPSING = frozenset({"alert", "background"})
+# The others have nothing to show a text in. None: not named, so an alert if there is a text.
+_WITH_TEXT = frozenset({None, "alert", "voip", "liveactivity", "pushtotalk", "complication"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,7 +111,7 @@ def apns_id(project_id: int, notification_id: int, device_id: int) -> str:
 
 def _aps(message: Message, over: Mapping[str, Any]) -> dict[str, Any]:
     aps: dict[str, Any] = {}
-    if over.get("push_type") != "background" and (message.title or message.body):
+    if over.get("push_type") in _WITH_TEXT and (message.title or message.body):
         alert = {"title": message.title, "body": message.body}
         aps["alert"] = {key: text for key, text in alert.items() if text}
     given = over.get("aps")

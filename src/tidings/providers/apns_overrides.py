@@ -51,7 +51,10 @@ class _Part(
 
 
 class Alert(_Part, frozen=True):
-    """Laid over the notification's own title and body. The `…-loc-args` need their key."""
+    """Laid over the notification's own title and body. The `…-loc-args` need their key.
+
+    `sound` stands here only for Live Activities; elsewhere it is beside the alert.
+    """
 
     title: str | None = None
     subtitle: str | None = None
@@ -63,6 +66,7 @@ class Alert(_Part, frozen=True):
     subtitle_loc_args: list[str] | None = None
     loc_key: str | None = None
     loc_args: list[str] | None = None
+    sound: str | None = None
 
     def __post_init__(self) -> None:
         pairs = (
@@ -137,6 +141,8 @@ class ApnsOverrides(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
                 raise ValueError("aps: a background push has no alert, badge or sound")
         if (self.push_type == "liveactivity") != (aps.event is not None):
             raise ValueError("aps: event and push_type liveactivity need each other")
+        if aps.event is None and (aps.relevance_score or 0) > 1:
+            raise ValueError("aps: relevance-score is at most 1, except for Live Activities")
         if aps.event in ("start", "update") and aps.content_state is None:
             raise ValueError(f"aps: event {aps.event} needs content-state")
         if aps.event == "start" and (aps.attributes_type is None or aps.attributes is None):

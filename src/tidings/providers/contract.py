@@ -22,6 +22,8 @@ class Reason(StrEnum):
     MESSAGE_TOO_BIG = "message_too_big"
     CREDENTIALS = "credentials"  # the account's key is wrong, revoked or lacks a permission
     VENDOR_CREDENTIALS = "vendor_credentials"  # a key that the vendor keeps for us (APNs key inside Firebase)
+    PUSH_SERVICE_CREDENTIALS = "push_service_credentials"  # one Web Push service refuses our key; others may not
+    FORBIDDEN_ADDRESS = "forbidden_address"  # the address guard does not let us connect there
     WRONG_ACCOUNT = "wrong_account"  # the project or app that the account names does not exist
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"  # 5xx, or an answer that makes no sense

@@ -115,7 +115,7 @@ async def load(db: Pool, claims: Sequence[Claim]) -> Group:
     histories: dict[int, dict[tuple[str, int], Known]] = {}
     if any(claim.again for claim in claims):
         for row in await deliveries.existing(db, ids):
-            known = Known(row["status"], row["attempts"], row["next_attempt_at"])
+            known = Known(row["status"], row["attempts"], row["next_attempt_at"], row["attempts_allowed"])
             histories.setdefault(row["notification_id"], {})[row["channel"], row["device_id"]] = known
     at = clock_now()
     retried = {subject_id for claim in claims if claim.kind == "retry" for subject_id in claim.subject_ids}
@@ -144,7 +144,8 @@ def judge(
 ) -> Attempted:
     """What the outcome means for the delivery."""
     at = clock_now()
-    step = next_step(outcome, planned.attempt, work.policy, at, planned.subject.expires_at, random.random())
+    policy = work.policy if planned.allowed is None else Policy(planned.allowed, work.policy.base_s)
+    step = next_step(outcome, planned.attempt, policy, at, planned.subject.expires_at, random.random())
     provider = work.providers[planned.address.channel]
     return Attempted(planned, outcome, step, at, duration_ms, called, provider.name, provider.emulated)
 

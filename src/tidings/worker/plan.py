@@ -54,14 +54,16 @@ class Known(Struct, frozen=True):
     status: str
     attempts: int
     next_attempt_at: datetime | None
+    attempts_allowed: int | None = None
 
 
 class Planned(Struct, frozen=True):
-    """One attempt to be made. `attempt` counts from 1."""
+    """One attempt to be made. `attempt` counts from 1; `allowed`: how many this delivery may have, None: the policy's."""
 
     subject: Subject
     address: Address
     attempt: int
+    allowed: int | None = None
 
 
 class Ending(Struct, frozen=True):
@@ -130,7 +132,7 @@ def _again(
         if key not in addresses:
             endings.append(Ending(*key, "suppressed", "device_removed"))
         elif delivery.next_attempt_at is None or delivery.next_attempt_at <= now + slack:
-            attempts.append(Planned(subject, addresses[key], delivery.attempts + 1))
+            attempts.append(Planned(subject, addresses[key], delivery.attempts + 1, delivery.attempts_allowed))
     return attempts, endings
 
 

@@ -32,7 +32,7 @@ WHERE d.notification_id = v.notification_id AND d.channel = v.channel AND d.devi
   AND d.status IN ('pending', 'sending')
 
 -- name: existing
-SELECT notification_id, channel, device_id, status, attempts, next_attempt_at
+SELECT notification_id, channel, device_id, status, attempts, attempts_allowed, next_attempt_at
 FROM deliveries WHERE notification_id = ANY($1::bigint[])
 
 -- name: of_notification

@@ -1,0 +1,29 @@
+"""The servers, and a bus of each kind."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.servers import Address, redis, redis_server, servers
+from tidings.bus import Bus
+from tidings.bus.memory import MemoryBus
+from tidings.bus.redis import RedisBounds, open_redis_bus
+
+__all__ = ["redis", "redis_server", "servers"]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    """Every bus there is, one after the other, each empty."""
+    made: Bus
+    if request.param == "memory":
+        made = MemoryBus()
+    else:
+        address: Address = request.getfixturevalue("redis")
+        made = await open_redis_bus(address.redis_url, RedisBounds(prefix=f"conformance{next(_numbers)}"))
+        assert made.healthy
+    yield made
+    await made.close()
