@@ -1,9 +1,9 @@
 """RabbitMQ and Redis for the tests: the ones that a setting names, or private ones that a test may kill.
 
-`TEST_RABBITMQ_URL` and `TEST_REDIS_URL` name servers to use. Without them, private instances run on free ports
-with data directories of their own, from the programs on this machine; if there are none and this is root on
-Debian or Ubuntu, their packages are installed. Otherwise the test fails with a sentence that says what to do:
-it is never skipped. Faults (kill, freeze, wipe) always need private instances.
+`TEST_RABBITMQ_URL` and `TEST_REDIS_URL` name servers to use. Without them, private instances run on free
+ports with data directories of their own, from the programs on this machine; if there are none and this is
+root on Debian or Ubuntu, their packages are installed. Otherwise the test fails with a sentence that says
+what to do: it is never skipped. Faults (kill, freeze, wipe) always need private instances.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ STOP_TIMEOUT_S = 30.0
 INSTALL_TIMEOUT_S = 600.0
 COMMAND_TIMEOUT_S = 60.0
 RABBITMQ_PLACES = (
-    "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",  # Debian, Red Hat; their wrappers in PATH change the account
+    "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",  # Debian, whose wrapper in PATH changes the account
     "/opt/rabbitmq/sbin",
     "/opt/homebrew/opt/rabbitmq/sbin",
     "/usr/local/opt/rabbitmq/sbin",
@@ -98,10 +98,20 @@ class Server:
         """Run it and wait until it answers. Running already: nothing to do."""
         if self._process is not None:
             return
+        self._process = self._spawn()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not await self.greets():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = (self.dir / "output").read_text(errors="replace")[-2000:]
+                await self.kill()
+                pytest.fail(f"The private {self._kind} on port {self.port} did not come up. It said:\n{tail}")
+            await asyncio.sleep(0.05)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
         self.data.mkdir(exist_ok=True)
         with (self.dir / "output").open("ab") as output:
             # A session of its own: signals reach the whole family, and Ctrl-C of the tests does not.
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command(),
                 env=dict(self.environment()),
                 cwd=self.dir,
@@ -110,13 +120,6 @@ class Server:
                 stderr=output,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not await self.greets():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                tail = (self.dir / "output").read_text(errors="replace")[-2000:]
-                await self.kill()
-                pytest.fail(f"The private {self._kind} on port {self.port} did not come up. It said:\n{tail}")
-            await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
         """End it in order (SIGTERM). Not running: nothing to do."""
@@ -185,7 +188,7 @@ async def _run(command: Sequence[str], env: Mapping[str, str], timeout_s: float)
 
 
 class RabbitServer(Server):
-    """A RabbitMQ node that knows of no other, with an epmd of its own. Boots in about 7 seconds on 2 cores."""
+    """A RabbitMQ node that knows of no other, with an epmd of its own. Boots in 7 seconds on 2 cores."""
 
     def __init__(self, sbin: Path) -> None:
         super().__init__("rabbitmq", free_port())
@@ -217,7 +220,7 @@ class RabbitServer(Server):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGS,
         }
 
-    async def start(self) -> None:
+    def _spawn(self) -> subprocess.Popen[bytes]:
         if self._epmd is None:
             (self.dir / "plugins").write_text("[].\n")
             (self.dir / "rabbitmq.conf").write_text(
@@ -225,10 +228,9 @@ class RabbitServer(Server):
                 "disk_free_limit.absolute = 1MB\n"
             )
             # rabbitmq-server would start a shared one, as a daemon that stays after the tests.
-            self._epmd = subprocess.Popen(
-                ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"], start_new_session=True
-            )
-        await super().start()
+            command = ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+            self._epmd = subprocess.Popen(command, start_new_session=True)
+        return super()._spawn()
 
     async def greets(self) -> bool:
         try:

@@ -5,25 +5,25 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.servers import Address, redis, redis_server, servers
+from tests.servers import Address, redis_address, redis_server, servers
 from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
 from tidings.bus.redis import RedisBounds, open_redis_bus
 
-__all__ = ["redis", "redis_server", "servers"]
+__all__ = ["redis_address", "redis_server", "servers"]
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+async def bus(request: pytest.FixtureRequest, redis_address: Address) -> AsyncIterator[Bus]:
     """Every bus there is, one after the other, each empty."""
     made: Bus
     if request.param == "memory":
         made = MemoryBus()
     else:
-        address: Address = request.getfixturevalue("redis")
-        made = await open_redis_bus(address.redis_url, RedisBounds(prefix=f"conformance{next(_numbers)}"))
+        bounds = RedisBounds(prefix=f"conformance{next(_numbers)}")
+        made = await open_redis_bus(redis_address.redis_url, bounds)
         assert made.healthy
     yield made
     await made.close()

@@ -29,6 +29,8 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable"  # 5xx, or an answer that makes no sense
     TIMEOUT = "timeout"  # no answer in time: the vendor may have taken the message
     CONNECTION = "connection"  # could not connect, or the connection broke: it may have been taken
+    INTERNAL = "internal"  # a defect of ours; the log has it
+    POISON = "poison"  # workers died over it again and again, so it was set aside
     NOT_CONNECTED = "not_connected"  # WebSocket: the user has no open socket
 
 

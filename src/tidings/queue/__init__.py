@@ -58,7 +58,7 @@ class Queue(Protocol):
     async def publish(self, tickets: Sequence[Ticket]) -> None:
         """Hand tickets to whoever takes from their lanes. May be called again for the same task.
 
-        Never waits for anybody and never raises for the broker's troubles: over its bound it leaves tickets out.
+        Never waits, and never raises for the broker's troubles: over its bound it leaves tickets out.
         """
         ...
 
@@ -81,12 +81,12 @@ class Queue(Protocol):
         ...
 
     async def depths(self) -> Mapping[str, int]:
-        """How many messages wait, by lane, and under `dead` the rejected ones. For metrics: may be some seconds old.
+        """How many messages wait, by lane, and under `dead` the rejected ones.
 
-        A message holds one or more tickets. Raises `QueueUnavailable`.
+        For metrics: some seconds old, and a message holds one or more tickets. Raises `QueueUnavailable`.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of everything, within a few seconds. What was taken and is not done comes again. Twice is safe."""
+        """Let go of everything, within seconds. What was taken and is not done comes again. Twice is safe."""
         ...

@@ -7,8 +7,8 @@ from msgspec import Struct, field
 
 from tidings.queue import Lane
 
-# Messages that a process holds without having acknowledged them. Small where a message is a whole group of
-# 500 notifications, since what one process holds no other can take; large where a message is one notification.
+# Messages that a process holds without having acknowledged them. Small where a message is a whole group of 500
+# notifications, since what one process holds no other can take; large where a message is one notification.
 PREFETCH: Mapping[Lane, int] = MappingProxyType(
     {Lane.CRITICAL: 200, Lane.NORMAL: 200, Lane.SCHEDULED: 100, Lane.BULK: 20, Lane.WEBHOOK: 100}
 )
@@ -25,10 +25,10 @@ class RabbitConfig(Struct, frozen=True):
     travels through the broker; after three without an answer the connection is given up.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 5672
-    user: str = "guest"
-    password: str = "guest"  # noqa: S105 — RabbitMQ's own default, which it takes from localhost only
+    host: str
+    port: int
+    user: str
+    password: str
     vhost: str = "/"
     prefix: str = "tidings"
     prefetch: Mapping[Lane, int] = field(default_factory=lambda: PREFETCH)
@@ -49,7 +49,8 @@ class Counts(Struct):
     merged: the same task was waiting already. dropped: the buffer was full, or the connection was lost before
     they were sent. returned: their queue did not exist. refused: the broker said no (a queue is full).
     unknown: no answer in time, or the connection was lost meanwhile; they may arrive all the same.
-    Messages: redelivered; suspected (set apart to be tried alone); dead_lettered. reconnects: of both connections.
+    Messages: redelivered; suspected (set apart to be tried alone); dead_lettered.
+    reconnects: connections lost or not made, of both kinds.
     """
 
     published: int = 0

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar
 
 import structlog
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 from aiormq.connection import Connection, TransportFactory
 from aiormq.exceptions import AMQPError, InvalidFrameError, ProbableAuthenticationError
 from yarl import URL
@@ -32,7 +32,7 @@ STEADY_S = 30.0  # a connection that lasted so long starts the pauses anew
 
 
 class BrokerGone(ConnectionError):
-    """The broker closed, refused or did not answer in time. `__cause__` is aiormq's error, if there is one."""
+    """The broker closed, refused or did not answer in time. `__cause__`: aiormq's error, if there is one."""
 
 
 async def ask(call: Awaitable[T], deadline_s: float) -> T:
@@ -84,16 +84,18 @@ class Link:
         self._connection = connection
         self._config = config
 
-    async def channel(self, *, confirms: bool) -> AbstractChannel:
+    async def channel(self, *, confirms: bool) -> Channel:
         """Open a channel. Raises `BrokerGone`."""
         opening = self._connection.channel(publisher_confirms=confirms)
-        return await ask(opening, self._config.answer_timeout_s)
+        channel = await ask(opening, self._config.answer_timeout_s)
+        assert isinstance(channel, Channel)  # its abstract form lacks `wait` of basic_publish
+        return channel
 
     @property
     def blocked(self) -> bool:
         """True while the broker reads nothing from this connection (its memory or disk alarm is on).
 
-        aiormq shows this only as a coroutine that waits, so it is asked for one step: it ends at once or waits.
+        aiormq shows this only as a coroutine that waits, so it gets one step: it ends at once, or waits.
         """
         ready = self._connection.ready()
         try:
@@ -109,7 +111,7 @@ class Link:
         await end_of(self._connection)
 
 
-async def end_of(part: Connection | AbstractChannel) -> NoReturn:
+async def end_of(part: Connection | Channel) -> NoReturn:
     """Wait until a connection or channel is closed, then raise `BrokerGone` with the reason."""
     closing = part.closing
     await asyncio.wait([closing])

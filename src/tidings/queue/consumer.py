@@ -1,12 +1,13 @@
-"""The consuming side: one connection, a channel for each lane, and what becomes of messages that can't be done.
+"""The consuming side: a connection, a channel for each lane, and what becomes of undoable messages.
 
 - Unreadable: it goes to the dead letters at once.
-- Handed out `tries` times and never done: workers have died over it, or over a neighbour, since all that a dead
-  worker held counts as tried. So it is no proof. The message is taken apart and its tickets become suspects.
+- Handed out `tries` times and never done: workers have died over it, or over a neighbour, since all that a
+  dead worker held counts as tried. So it proves nothing. The message is taken apart, and its tickets become
+  suspects.
 - A suspect waits in a queue of its own, whose consumer holds one at a time and hands it out alone. If it is
   not done after `tries` more, it is guilty and goes to the dead letters. Innocents are done on the way.
 
-Nothing of this loses work: the task rows stay in the database, and whoever reads the dead letters has the ids.
+Nothing of this loses work: the task rows stay in the database, and the dead letters tell their ids.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 from pamqp import commands
 
 from tidings.queue import Lane, Ticket, wire
@@ -31,7 +33,8 @@ log = structlog.get_logger("tidings.queue")
 
 MOVE_AGAIN_S = 1.0
 MOST_DEAD_BYTES = 65_536  # of a body that is too large; the rest is cut off
-# RabbitMQ to 4.2 counts in the first, later in the second (release notes of 4.3: quorum queues, delivery limit).
+# RabbitMQ up to 4.2 counts in the first; from 4.3 on the second has all, also those that were handed back
+# without blame (rabbitmq.com/docs/4.3/quorum-queues, poison messages).
 COUNT_HEADERS = ("x-delivery-count", "x-acquired-count")
 
 
@@ -157,7 +160,7 @@ class Consumer:
         task.add_done_callback(self._moves.discard)
 
     async def _moving(self, delivery: Delivery, task_ids: set[int], letters: Sequence[Letter]) -> None:
-        """Publish until confirmed, and only then let go of the original. There are never more than prefetched."""
+        """Publish until confirmed, and only then let go of the original. The prefetch bounds how many there are."""
         for letter in letters:
             while True:
                 try:
@@ -187,8 +190,8 @@ class Consumer:
                 call = feed.channel.basic_ack(tag, multiple=multiple, wait=False)
                 await ask(call, self._config.answer_timeout_s)
 
-    async def _listen_for_probes(self, channel: AbstractChannel) -> None:
-        """An exclusive queue that the broker deletes with this connection; only exclusive ones may be transient."""
+    async def _listen_for_probes(self, channel: Channel) -> None:
+        """An exclusive queue, which ends with this connection; others must be durable from RabbitMQ 4.3 on."""
         declared = await ask(channel.queue_declare(exclusive=True), self._config.answer_timeout_s)
         assert declared.queue is not None
         self._probes_seen = 0
@@ -202,9 +205,10 @@ class Consumer:
 
     async def _check_probes(self) -> None:
         """The broker took heartbeat messages for us, and they don't arrive: this connection is dead."""
-        while self._publisher.probes_sent - self._probes_seen < MOST_MISSED:
+        while True:
             await asyncio.sleep(self._config.probe_s)
-        raise BrokerGone(f"{MOST_MISSED} heartbeat messages did not arrive")
+            if self._publisher.probes_sent - self._probes_seen >= MOST_MISSED:
+                raise BrokerGone(f"{MOST_MISSED} heartbeat messages did not arrive")
 
     async def _on_cancel(self, frame: commands.Basic.Cancel) -> None:
         self._cancelled.set()
@@ -215,7 +219,7 @@ class Consumer:
         raise BrokerGone("the broker cancelled a consumer")
 
     async def _forget(self) -> None:
-        """The connection is over: what it brought comes again, so nothing of it is handed out or acknowledged."""
+        """The connection is over. What it brought comes again, so it is neither handed out nor acknowledged."""
         self._link = None
         self._publisher.probe_queue = ""
         self._deliveries.clear()

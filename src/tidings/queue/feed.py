@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 
 from tidings.queue import Lane
 
@@ -22,7 +22,7 @@ class Delivery:
 class Feed:
     """The channel of a lane. Its delivery tags mean nothing on any other channel, so they never leave it."""
 
-    def __init__(self, lane: Lane, channel: AbstractChannel) -> None:
+    def __init__(self, lane: Lane, channel: Channel) -> None:
         self.lane = lane
         self.channel = channel
         self._open: dict[int, Delivery] = {}  # by tag; tags come in ascending order
@@ -43,7 +43,7 @@ class Feed:
         return self._open.values()
 
     def acks(self) -> Sequence[tuple[int, bool]]:
-        """The (tag, multiple) to send now. One frame covers all that are done without a gap from the oldest on."""
+        """The (tag, multiple) to send now. One frame covers all that are done from the oldest up to a gap."""
         last = 0
         for tag in self._open:
             if tag not in self._done:

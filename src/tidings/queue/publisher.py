@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import structlog
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
 from msgspec import Struct
 from pamqp import commands
@@ -20,6 +20,7 @@ log = structlog.get_logger("tidings.queue")
 MOST_MISSED = 3  # heartbeat messages without an answer
 MOST_SIZE = 500  # notifications in one message, so that one worker does not get what several could share
 BLOCKED_LOOK_S = 0.1  # how soon an alarm's end is seen
+DRAIN_LOOK_S = 0.02
 PERSISTENT = 2
 
 
@@ -50,9 +51,9 @@ class Publisher:
         self._waiting: dict[Lane, OrderedDict[int, int]] = {lane: OrderedDict() for lane in Lane}
         self._wake = asyncio.Event()
         self._window = asyncio.Semaphore(config.window)
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[str], int] = {}  # → tickets
         self._link: Link | None = None
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self._queue_missing = asyncio.Event()
         self.probe_queue = ""  # where the consuming side listens for heartbeat messages
         self.probes_sent = 0  # to that queue, and answered by the broker
@@ -73,7 +74,7 @@ class Publisher:
         return not self._sending and not any(self._waiting.values())
 
     def offer(self, tickets: Sequence[Ticket]) -> None:
-        """Publish these when possible. A task that waits already is not added again; over the bound it is dropped."""
+        """Publish these when possible. A task that waits already is not added again; over the bound they go."""
         self._counts.published += len(tickets)
         for ticket in tickets:
             waiting = self._waiting[ticket.lane]
@@ -99,8 +100,23 @@ class Publisher:
                 task.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
 
-    async def send(self, letter: Letter, deadline_s: float | None = None) -> None:
+    async def drain(self) -> None:
+        """Wait until nothing waits any more, or the broker is away. May take long: the caller sets a deadline."""
+        while self.up and not self.idle:
+            if self._sending:
+                await asyncio.wait(self._sending, timeout=DRAIN_LOOK_S)
+            else:
+                await asyncio.sleep(DRAIN_LOOK_S)
+
+    async def send(self, letter: Letter) -> None:
         """Publish one message and wait for its confirm. Raises `BrokerGone`, `Refused`."""
+        try:
+            await self._send(letter, self._config.answer_timeout_s)
+        except Returned:
+            self._queue_missing.set()
+            raise
+
+    async def _send(self, letter: Letter, deadline_s: float) -> None:
         if self._channel is None:
             raise BrokerGone("not connected")
         call = self._channel.basic_publish(
@@ -116,7 +132,7 @@ class Publisher:
             ),
         )
         try:
-            await ask(call, deadline_s or self._config.answer_timeout_s)
+            await ask(call, deadline_s)
         except BrokerGone as error:
             if isinstance(error.__cause__, PublishError):
                 raise Returned(f"there is no queue {letter.queue}") from error
@@ -125,7 +141,7 @@ class Publisher:
             raise
 
     async def _pump(self, link: Link) -> None:
-        """Empty the buffer, the critical lane first. While the window is full, tickets gather into fuller messages."""
+        """Empty the buffer, the critical lane first. While the window is full, tickets gather in it."""
         while True:
             await self._wake.wait()
             if link.blocked:
@@ -139,12 +155,14 @@ class Publisher:
                     self._wake.clear()
                 continue
             task = asyncio.create_task(self._publish(*packed))
-            self._sending.add(task)
+            self._sending[task] = len(packed[1])
             task.add_done_callback(self._sent)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+    def _sent(self, task: asyncio.Task[str]) -> None:
+        tickets = self._sending.pop(task)
         self._window.release()
+        outcome = "unknown" if task.cancelled() else task.result()
+        setattr(self._counts, outcome, getattr(self._counts, outcome) + tickets)
 
     def _pack(self) -> tuple[Lane, list[tuple[int, int]]] | None:
         for lane, waiting in self._waiting.items():
@@ -163,20 +181,18 @@ class Publisher:
             return lane, packed
         return None
 
-    async def _publish(self, lane: Lane, tickets: Sequence[tuple[int, int]]) -> None:
-        outcome = "unknown"
+    async def _publish(self, lane: Lane, tickets: Sequence[tuple[int, int]]) -> str:
+        """Which of the counts these tickets belong to. All but `confirmed` come again from the database."""
         try:
             await self.send(Letter(lane_queue(self._config, lane), wire.encode(lane, tickets)))
-            outcome = "confirmed"
         except Returned:
-            outcome = "returned"
-            self._queue_missing.set()
+            return "returned"
         except Refused:
-            outcome = "refused"
+            return "refused"
         except BrokerGone as error:
             log.debug("publish_unknown", tickets=len(tickets), error=str(error))
-        finally:
-            setattr(self._counts, outcome, getattr(self._counts, outcome) + len(tickets))
+            return "unknown"
+        return "confirmed"
 
     async def _mend(self) -> None:
         """A queue was deleted under us: connecting again declares it."""
@@ -197,11 +213,9 @@ class Publisher:
                 missed = 0
                 continue
             target = self.probe_queue
+            probe = Letter(target or f"{self._config.prefix}.nobody", b"", type="tidings.probe")
             try:
-                await self.send(
-                    Letter(target or f"{self._config.prefix}.nobody", b"", type="tidings.probe"),
-                    self._config.probe_s,
-                )
+                await self._send(probe, self._config.probe_s)
             except Refused:
                 missed = 0
             except BrokerGone:

@@ -1,11 +1,12 @@
 """The queue for many processes: RabbitMQ 3.10 to 4.x.
 
-Publishing and consuming have a connection each, since a broker under a memory or disk alarm stops reading from
-connections that publish (rabbitmq.com/docs/alarms). Both open again by themselves, for as long as this lives.
+Publishing and consuming have a connection each, since a broker under a memory or disk alarm stops reading
+from connections that publish (rabbitmq.com/docs/alarms). Both open again by themselves, as long as this lives.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 import structlog
 from msgspec import structs
@@ -21,7 +22,7 @@ from tidings.queue.topology import dead_queue, lane_queue
 log = structlog.get_logger("tidings.queue")
 
 DRAIN_S = 2.0  # at the end, for what waits to be published and acknowledged
-LOOK_S = 0.02
+LOOK_S = 0.05
 
 
 class RabbitQueue:
@@ -67,12 +68,12 @@ class RabbitQueue:
         return await self._consumer.waiting[lane].take(most)
 
     async def done(self, tickets: Sequence[Ticket]) -> None:
-        """Acknowledged soon, when all tickets of their message are done. Of an earlier connection: nothing to do."""
+        """Acknowledged soon, once all tickets of their message are done. Of an earlier connection: a no-op."""
         if self._consumer is not None:
             self._consumer.done(tickets)
 
     async def reject(self, tickets: Sequence[Ticket], reason: str) -> None:
-        """To the dead letters; the reason is kept with them. Of an earlier connection: nothing to do, they come again."""
+        """To the dead letters, with the reason. Of an earlier connection: a no-op, since they come again."""
         if self._consumer is not None:
             self._consumer.reject(tickets, reason)
 
@@ -102,32 +103,31 @@ class RabbitQueue:
                     if self._starting.done():
                         self._starting.result()
         except TimeoutError as error:
+            where = f"{self._config.host}:{self._config.port}"
             raise SetupError(
-                f"RabbitMQ at {self._config.host}:{self._config.port} can't be used ({self._last_error or 'no answer'}). "
+                f"RabbitMQ at {where} can't be used ({self._last_error or 'no answer'}). "
                 "Start it, or correct its address in the settings."
             ) from error
         self._starting.cancel()
 
     async def close(self) -> None:
         """Publish and acknowledge what waits, for at most two seconds each, and close both connections."""
-        if self._runs:
-            deadline = asyncio.get_running_loop().time() + DRAIN_S
-            while (
-                self.publishing and not self._publisher.idle and asyncio.get_running_loop().time() < deadline
-            ):
-                await asyncio.sleep(LOOK_S)
-            if self._consumer is not None and self._consumer.link is not None:
-                try:
-                    await asyncio.wait_for(self._consumer.flush(), DRAIN_S)
-                except (BrokerGone, TimeoutError) as error:
-                    log.warning("acknowledgements_lost", error=str(error))
+        for last in (self._publisher.drain, self._flush) if self._runs else ():
+            try:
+                await asyncio.wait_for(last(), DRAIN_S)
+            except (BrokerGone, TimeoutError) as error:
+                log.warning("queue_left_undone", error=f"{type(error).__name__}: {error}")
         for run in self._runs:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
         self._runs.clear()
 
-    def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
-        self._runs.append(asyncio.ensure_future(work))
+    async def _flush(self) -> None:
+        if self._consumer is not None and self._consumer.link is not None:
+            await self._consumer.flush()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._runs.append(asyncio.create_task(work))
 
     def _lost(self, error: Exception) -> None:
         self._counts.reconnects += 1
@@ -153,8 +153,9 @@ async def _depths(link: Link, names: Mapping[str, str], timeout_s: float) -> dic
 async def open_rabbitmq(config: RabbitConfig, *, consume: frozenset[Lane] | None) -> RabbitQueue:
     """A queue whose topology is declared. `consume`: the lanes whose tickets this process takes; None: none.
 
-    Waits for a broker that is not there yet, up to `config.start_timeout_s`. Raises `SetupError` with what to do:
-    wrong credentials, no such vhost, queues of another kind, nobody there. Afterwards it connects again by itself.
+    Waits for a broker that is not there yet, up to `config.start_timeout_s`. Raises `SetupError` with what to
+    do: wrong credentials, no such vhost, queues of another kind, nobody there. Afterwards it connects again
+    by itself, for ever.
     """
     queue = RabbitQueue(config, consume)
     try:

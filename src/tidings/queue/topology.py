@@ -10,7 +10,7 @@ binding that could be missing. All arguments are known to RabbitMQ 3.10 and allo
 
 from collections.abc import Mapping
 
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from tidings.errors import SetupError
@@ -43,8 +43,8 @@ def dead_queue(config: RabbitConfig) -> str:
 def queues(config: RabbitConfig) -> Mapping[str, Mapping[str, str | int]]:
     """Name → arguments of every queue.
 
-    `at-least-once` needs `reject-publish` and the feature flag `stream_queue`; without the flag RabbitMQ falls
-    back to at-most-once, with a line in its log (rabbitmq.com/docs/quorum-queues, dead lettering).
+    `at-least-once` needs `reject-publish` and the feature flag `stream_queue`; without the flag RabbitMQ
+    falls back to at-most-once, with a line in its log (rabbitmq.com/docs/quorum-queues, dead lettering).
     """
     work: dict[str, str | int] = {
         "x-queue-type": "quorum",
@@ -64,9 +64,12 @@ def queues(config: RabbitConfig) -> Mapping[str, Mapping[str, str | int]]:
     return {dead_queue(config): dead, **dict.fromkeys(names, work)}
 
 
-async def declare(channel: AbstractChannel, config: RabbitConfig) -> None:
-    """Make what is missing. Twice is safe. Raises `SetupError` when the broker has other queues of these names
-    or forbids it, `BrokerGone` when it does not answer. The channel is closed after an error."""
+async def declare(channel: Channel, config: RabbitConfig) -> None:
+    """Make what is missing. Twice is safe.
+
+    Raises `SetupError` when the broker has other queues of these names or forbids it, `BrokerGone` when it
+    does not answer. The channel is closed after an error.
+    """
     for name, arguments in queues(config).items():
         call = channel.queue_declare(name, durable=True, arguments=dict(arguments))
         try:
@@ -74,12 +77,13 @@ async def declare(channel: AbstractChannel, config: RabbitConfig) -> None:
         except BrokerGone as error:
             if isinstance(error.__cause__, ChannelPreconditionFailed):
                 raise SetupError(
-                    f"RabbitMQ has a queue {name} with other arguments than Tidings gives it ({error.__cause__}). "
+                    f"RabbitMQ has a queue {name}, but not as Tidings needs it ({error.__cause__}). "
                     "Delete it (nothing is lost: the tasks are in the database), or use another vhost."
                 ) from error
             if isinstance(error.__cause__, ChannelAccessRefused):
                 raise SetupError(
-                    f"RabbitMQ does not let {config.user} declare the queue {name} ({error.__cause__}). Give the "
-                    f"user configure, write and read rights to {config.prefix}.* and amq.* in vhost {config.vhost}."
+                    f"RabbitMQ does not let {config.user} declare the queue {name} ({error.__cause__}). Give "
+                    f"it configure, write and read rights in the vhost {config.vhost}: rabbitmqctl "
+                    f"set_permissions -p {config.vhost} {config.user} '.*' '.*' '.*'."
                 ) from error
             raise

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from tidings import deliveries, notifications
@@ -25,6 +26,8 @@ MARGIN_S = 5.0  # before the lease runs out; what has no answer by then is tried
 # deadline. Two rounds of calls that all time out fit into a lease.
 MOST_AT_ONCE = 256
 AT_ONCE: Mapping[str, int] = {WEBSOCKET: 16}  # the bus is near, and its answers are quick
+
+log = structlog.get_logger("tidings.worker")
 
 _decode = msgspec.json.decode
 
@@ -134,7 +137,11 @@ async def attempt(work: Delivering, planned: Planned) -> Attempted:
     if paused is not None:
         return judge(work, planned, paused)
     began = time.perf_counter()
-    outcome = await work.providers[channel].send(message_of(work, planned))
+    try:
+        outcome = await work.providers[channel].send(message_of(work, planned))
+    except Exception:  # a defect of ours must not take the neighbours along; it counts as a try
+        log.exception("attempt_failed", notification_id=planned.subject.id, channel=channel)
+        outcome = Retry(Reason.INTERNAL, "a defect of ours; the log has it")
     gate.learn(outcome)
     return judge(work, planned, outcome, called=True, duration_ms=round((time.perf_counter() - began) * 1000))
 

@@ -10,6 +10,7 @@ from tidings import broadcasts, tasks
 from tidings.bus import Bus
 from tidings.errors import StaleClaim
 from tidings.queue import Lane, Queue, Ticket
+from tidings.worker import poison
 from tidings.worker.deliver import Delivering, deliver
 
 log = structlog.get_logger("tidings.worker")
@@ -59,9 +60,11 @@ class Worker:
             claims = await tasks.claim(
                 self._work.db, [ticket.task_id for ticket in tickets], self._work.lease_s
             )
-            for claim in [claim for claim in claims if claim.kind == "broadcast"]:
+            for claim in [claim for claim in claims if claim.kind == "broadcast" and not poison.is_poison(claim)]:
                 await broadcasts.send(self._work.db, self._bus, claim)
-            wanted = [claim for claim in claims if claim.kind != "broadcast"]
+            for claim in [claim for claim in claims if poison.is_poison(claim)]:
+                await poison.set_aside(self._work.db, claim)
+            wanted = [claim for claim in claims if claim.kind != "broadcast" and not poison.is_poison(claim)]
             if wanted:
                 await deliver(self._work, wanted)
             await self._queue.done(tickets)
