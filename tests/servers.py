@@ -383,15 +383,25 @@ async def redis_server(servers: Servers) -> RedisServer:
     return await servers.redis()
 
 
-@pytest.fixture
-async def rabbitmq_address(servers: Servers) -> Address:
-    """A RabbitMQ to use, not to harm: `TEST_RABBITMQ_URL`, or the private one."""
+async def private_or_named_rabbitmq(servers: Servers) -> Address:
+    """`TEST_RABBITMQ_URL`, or the private RabbitMQ."""
     url = os.environ.get("TEST_RABBITMQ_URL")
     return read_url(url, 5672) if url else (await servers.rabbitmq()).address
 
 
-@pytest.fixture
-async def redis_address(servers: Servers) -> Address:
-    """A Redis to use, not to harm: `TEST_REDIS_URL`, or the private one."""
+async def private_or_named_redis(servers: Servers) -> Address:
+    """`TEST_REDIS_URL`, or the private Redis."""
     url = os.environ.get("TEST_REDIS_URL")
     return read_url(url, 6379) if url else (await servers.redis()).address
+
+
+@pytest.fixture
+async def rabbitmq_address(servers: Servers) -> Address:
+    """A RabbitMQ to use, not to harm."""
+    return await private_or_named_rabbitmq(servers)
+
+
+@pytest.fixture
+async def redis_address(servers: Servers) -> Address:
+    """A Redis to use, not to harm."""
+    return await private_or_named_redis(servers)

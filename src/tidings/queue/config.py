@@ -7,8 +7,8 @@ from msgspec import Struct, field
 
 from tidings.queue import Lane
 
-# Messages that a process holds without having acknowledged them. Small where a message is a whole group of 500
-# notifications, since what one process holds no other can take; large where a message is one notification.
+# Messages that a process holds without having acknowledged them. Small where a message is a whole group of
+# 500 notifications, since what one process holds no other can take; large where a message may be one.
 PREFETCH: Mapping[Lane, int] = MappingProxyType(
     {Lane.CRITICAL: 200, Lane.NORMAL: 200, Lane.SCHEDULED: 100, Lane.BULK: 20, Lane.WEBHOOK: 100}
 )

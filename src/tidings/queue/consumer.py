@@ -160,7 +160,7 @@ class Consumer:
         task.add_done_callback(self._moves.discard)
 
     async def _moving(self, delivery: Delivery, task_ids: set[int], letters: Sequence[Letter]) -> None:
-        """Publish until confirmed, and only then let go of the original. The prefetch bounds how many there are."""
+        """Publish until confirmed, and only then let go of the original. The prefetch bounds their number."""
         for letter in letters:
             while True:
                 try:
@@ -191,7 +191,7 @@ class Consumer:
                 await ask(call, self._config.answer_timeout_s)
 
     async def _listen_for_probes(self, channel: Channel) -> None:
-        """An exclusive queue, which ends with this connection; others must be durable from RabbitMQ 4.3 on."""
+        """An exclusive queue, which ends with this connection: others must be durable since RabbitMQ 4.3."""
         declared = await ask(channel.queue_declare(exclusive=True), self._config.answer_timeout_s)
         assert declared.queue is not None
         self._probes_seen = 0
@@ -219,7 +219,7 @@ class Consumer:
         raise BrokerGone("the broker cancelled a consumer")
 
     async def _forget(self) -> None:
-        """The connection is over. What it brought comes again, so it is neither handed out nor acknowledged."""
+        """The connection is over. What it brought comes again: don't hand it out, don't acknowledge it."""
         self._link = None
         self._publisher.probe_queue = ""
         self._deliveries.clear()

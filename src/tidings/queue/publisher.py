@@ -74,7 +74,7 @@ class Publisher:
         return not self._sending and not any(self._waiting.values())
 
     def offer(self, tickets: Sequence[Ticket]) -> None:
-        """Publish these when possible. A task that waits already is not added again; over the bound they go."""
+        """Publish these when possible. A task that waits already is not added; over the bound it is dropped."""
         self._counts.published += len(tickets)
         for ticket in tickets:
             waiting = self._waiting[ticket.lane]
@@ -101,7 +101,7 @@ class Publisher:
             await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def drain(self) -> None:
-        """Wait until nothing waits any more, or the broker is away. May take long: the caller sets a deadline."""
+        """Wait until nothing waits any more, or the broker is away. The caller sets the deadline."""
         while self.up and not self.idle:
             if self._sending:
                 await asyncio.wait(self._sending, timeout=DRAIN_LOOK_S)

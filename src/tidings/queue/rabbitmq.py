@@ -1,7 +1,7 @@
 """The queue for many processes: RabbitMQ 3.10 to 4.x.
 
 Publishing and consuming have a connection each, since a broker under a memory or disk alarm stops reading
-from connections that publish (rabbitmq.com/docs/alarms). Both open again by themselves, as long as this lives.
+from connections that publish (rabbitmq.com/docs/alarms). Both open again by themselves, for ever.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class RabbitQueue:
         return await self._consumer.waiting[lane].take(most)
 
     async def done(self, tickets: Sequence[Ticket]) -> None:
-        """Acknowledged soon, once all tickets of their message are done. Of an earlier connection: a no-op."""
+        """Acknowledged soon, once all tickets of the message are done. Of an earlier connection: a no-op."""
         if self._consumer is not None:
             self._consumer.done(tickets)
 

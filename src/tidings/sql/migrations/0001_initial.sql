@@ -202,5 +202,38 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX ON idempotency_keys (created_at);
 
+-- What a user allows: per category and channel. A missing row means yes.
+CREATE TABLE user_preferences (
+    project_id  bigint NOT NULL REFERENCES projects ON DELETE CASCADE,
+    user_id     bigint NOT NULL REFERENCES users ON DELETE CASCADE,
+    category    varchar(64) NOT NULL,
+    channel     text NOT NULL CHECK (channel IN ('push', 'websocket', 'email', 'sms')),
+    enabled     boolean NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (user_id, category, channel)
+);
+
+-- The log tables of the original schema, as views: deliveries and attempts are the record, kept once.
+CREATE VIEW sent_notifications AS
+    SELECT d.notification_id, n.user_id, d.project_id, d.channel, d.device_id, d.provider, d.emulated, d.status,
+        d.provider_message_id, d.attempts, d.sent_at, d.delivered_at, n.created_at
+    FROM deliveries d JOIN notifications n ON n.id = d.notification_id
+    WHERE d.status IN ('sent', 'delivered');
+
+CREATE VIEW failed_notifications AS
+    SELECT d.notification_id, n.user_id, d.project_id, d.channel, d.device_id, d.provider, d.emulated, d.reason, d.detail,
+        d.attempts, d.attempts > 1 AS retried, d.updated_at AS failed_at, n.created_at
+    FROM deliveries d JOIN notifications n ON n.id = d.notification_id
+    WHERE d.status = 'failed';
+
+CREATE VIEW notification_logs AS
+    SELECT a.notification_id, d.project_id, a.channel, a.device_id, a.number AS attempt, a.outcome, a.reason, a.detail,
+        a.provider, a.duration_ms, a.created_at
+    FROM attempts a JOIN deliveries d USING (notification_id, channel, device_id);
+
+CREATE VIEW push_notification_logs AS SELECT * FROM notification_logs WHERE channel = 'push';
+CREATE VIEW email_logs AS SELECT * FROM notification_logs WHERE channel = 'email';
+CREATE VIEW sms_logs AS SELECT * FROM notification_logs WHERE channel = 'sms';
+
 INSERT INTO projects (id, name) VALUES (1, 'default');
 SELECT setval(pg_get_serial_sequence('projects', 'id'), 1);
