@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -21,21 +22,20 @@ from tidings.api.intake import Intake
 from tidings.api.receipts import PATH as RECEIPTS_PATH
 from tidings.api.services import Services
 from tidings.arrivals import Arrivals
+from tidings.backlog import Backlog
 from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
 from tidings.db import Pool, open_pool
 from tidings.emulators import Emulators
-from tidings.emulators.address import Address
 from tidings.errors import SetupError
 from tidings.gateway.hub import GatewayConfig
 from tidings.gateway.server import Gateway, start_gateway
 from tidings.listening import listen, serve_http, url_of
 from tidings.operations import Operations
 from tidings.projects import KeyRing
-from tidings.providers.contract import Provider
-from tidings.providers.fcm import open_fcm
+from tidings.providers.fcm import FcmAccount, open_fcm
 from tidings.providers.gateway import GatewayProvider
-from tidings.queue import Queue
+from tidings.queue import Lane, Queue
 from tidings.queue.memory import MemoryQueue
 from tidings.scheduler import due, retention
 from tidings.settings import Settings
@@ -49,6 +49,7 @@ from tidings.worker.retry import Policy
 log = structlog.get_logger("tidings")
 
 CHECK_TIMEOUT_S = 3.0
+RESERVED_CONNECTIONS = 3  # of the database, for the critical lane alone
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
 
 
@@ -93,11 +94,15 @@ async def open_app(
     """
     async with AsyncExitStack() as stack:
         secret = read_secret(settings)
-        db = await open_database(settings, stack)
+        target = find_database(settings, stack)
+        db = await open_database(settings, target, stack)
+        reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", **target)
+        stack.push_async_callback(_close_pool, reserve)
         new_key = await first_key(settings, db)
         queue, bus = MemoryQueue(), MemoryBus()
         stack.push_async_callback(bus.close)
-        intake = Intake(db, queue, settings.rescue_s)
+        backlog = Backlog(settings.max_backlog)
+        intake = Intake(db, reserve, queue, settings.rescue_s, backlog)
         services = Services(
             settings=settings,
             db=db,
@@ -114,12 +119,17 @@ async def open_app(
         emulators, vendors = None, None
         if Role.WORKER in roles:
             emulators, vendors = await find_emulators(settings, stack)
-            await _open_worker(settings, services, queue, vendors, settings.public_url or api_url, stack)
+            receipts_at = settings.public_url or (api_url if settings.embedded else "")
+            works = await _open_lanes(services, reserve, fcm_account(settings, vendors), receipts_at, stack)
+            worker = Worker(works, queue, bus)
+            worker.start()
+            stack.push_async_callback(worker.stop, GRACE_S)
         if Role.SCHEDULER in roles:
             _run(due.run(db, queue, settings.rescue_s), stack)
             _run(retention.run(db, settings.retention_days), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
         if api_socket is not None:
+            _run(backlog.watch(db), stack)
             stack.push_async_callback(intake.close)
             await serve_http(create_api(services, more_routes), api_socket, GRACE_S, stack)
         calm_collector()
@@ -170,26 +180,29 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-async def open_database(settings: Settings, stack: AsyncExitStack) -> Pool:
-    """Our own PostgreSQL or the one that the settings name, its schema up to date."""
+def find_database(settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:
+    """Where the database is: the one that the settings name, or our own, which is started."""
     if settings.embedded:
         server = embedded.start(settings.data_dir)
         stack.push_async_callback(server.stop)
-        target: dict[str, Any] = {
+        return {
             "host": str(server.socket_dir),
             "port": embedded.SOCKET_PORT,
             "database": "postgres",
             "user": embedded.SUPERUSER,
             "password": None,
         }
-    else:
-        target = {
-            "host": settings.db_host,
-            "port": settings.db_port,
-            "database": settings.db_name,
-            "user": settings.db_user,
-            "password": settings.db_password.get_secret_value(),
-        }
+    return {
+        "host": settings.db_host,
+        "port": settings.db_port,
+        "database": settings.db_name,
+        "user": settings.db_user,
+        "password": settings.db_password.get_secret_value(),
+    }
+
+
+async def open_database(settings: Settings, target: dict[str, Any], stack: AsyncExitStack) -> Pool:
+    """A pool on the database, whose schema is up to date then."""
     db = await open_pool(size=settings.db_pool_size, **target)
     stack.push_async_callback(_close_pool, db)
     await migrate.ensure(db, **target)
@@ -216,30 +229,35 @@ async def first_key(settings: Settings, db: Pool) -> str | None:
     return key
 
 
-async def _open_worker(
-    settings: Settings,
-    services: Services,
-    queue: Queue,
-    vendors: Address | None,
-    public_url: str,
-    stack: AsyncExitStack,
-) -> None:
-    fcm = await open_fcm(fcm_account(settings, vendors))
-    stack.push_async_callback(fcm.close)
-    by_channel: dict[str, Provider] = {PUSH: fcm, WEBSOCKET: GatewayProvider(services.bus)}
-    receipts = public_url if settings.public_url or settings.embedded else ""
-    work = Delivering(
-        db=services.db,
-        providers=by_channel,
-        gates={channel: Gate() for channel in by_channel},
-        policy=Policy(settings.retry_attempts, settings.retry_base_s),
-        lease_s=settings.lease_s,
-        receipt_key=services.receipt_key,
-        receipt_url=receipts.rstrip("/") + RECEIPTS_PATH if receipts else "",
-    )
-    worker = Worker(work, queue, services.bus)
-    worker.start()
-    stack.push_async_callback(worker.stop, GRACE_S)
+async def _open_lanes(
+    services: Services, reserve: Pool, account: FcmAccount, receipts_at: str, stack: AsyncExitStack
+) -> dict[Lane, Delivering]:
+    """What each lane delivers with. The critical lane and the bulk lane have connections to vendors of their own, and
+    the critical lane to the database, so that nothing waits behind a broadcast."""
+    settings = services.settings
+    gates = {channel: Gate() for channel in (PUSH, WEBSOCKET)}
+    sockets = GatewayProvider(services.bus)
+
+    async def work(db: Pool, connections: int) -> Delivering:
+        fcm = await open_fcm(msgspec.structs.replace(account, connections=connections))
+        stack.push_async_callback(fcm.close)
+        return Delivering(
+            db=db,
+            providers={PUSH: fcm, WEBSOCKET: sockets},
+            gates=gates,
+            policy=Policy(settings.retry_attempts, settings.retry_base_s),
+            lease_s=settings.lease_s,
+            receipt_key=services.receipt_key,
+            receipt_url=receipts_at.rstrip("/") + RECEIPTS_PATH if receipts_at else "",
+        )
+
+    usual = await work(services.db, account.connections)
+    return {
+        Lane.CRITICAL: await work(reserve, 1),
+        Lane.NORMAL: usual,
+        Lane.SCHEDULED: usual,
+        Lane.BULK: await work(services.db, account.connections),
+    }
 
 
 async def _open_gateway(settings: Settings, services: Services, stack: AsyncExitStack, shared: bool) -> Gateway:

@@ -228,10 +228,11 @@ def revoke_key(key_id: int) -> None:
 
 async def _with_database(do: "Callable[[Pool], Awaitable[T]]") -> T:
     """Run `do(pool)` on the database of the settings; joins the one of a running service."""
-    from tidings.app import open_database  # noqa: PLC0415
+    from tidings.app import find_database, open_database  # noqa: PLC0415
 
+    chosen = settings.load()
     async with AsyncExitStack() as stack:
-        return await do(await open_database(settings.load(), stack))
+        return await do(await open_database(chosen, find_database(chosen, stack), stack))
 
 
 def main() -> None:

@@ -107,3 +107,9 @@ async def next_due_s(db: Pool) -> float | None:
     """Seconds until the scheduler has something to do (negative: it is late); None: nothing waits."""
     seconds: float | None = await db.fetchval(SQL["next_due"])
     return seconds
+
+
+async def waiting(db: Pool, most: int) -> int:
+    """How many due tasks there are; counts no further than `most`."""
+    count: int = await db.fetchval(SQL["waiting"], most)
+    return count

@@ -51,23 +51,23 @@ class NewUser(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 class UserChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to change of a user. A field that is left out stays; null empties it."""
 
-    external_id: ExternalId | None | UnsetType = UNSET
-    name: Name | None | UnsetType = UNSET
-    email: Email | None | UnsetType = UNSET
-    phone: Phone | None | UnsetType = UNSET
-    locale: Locale | None | UnsetType = UNSET
-    timezone: Timezone | None | UnsetType = UNSET
+    external_id: ExternalId | UnsetType | None = UNSET
+    name: Name | UnsetType | None = UNSET
+    email: Email | UnsetType | None = UNSET
+    phone: Phone | UnsetType | None = UNSET
+    locale: Locale | UnsetType | None = UNSET
+    timezone: Timezone | UnsetType | None = UNSET
 
 
 class UserUpsert(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A user by your own id: made if new, otherwise changed as by PATCH."""
 
     external_id: ExternalId
-    name: Name | None | UnsetType = UNSET
-    email: Email | None | UnsetType = UNSET
-    phone: Phone | None | UnsetType = UNSET
-    locale: Locale | None | UnsetType = UNSET
-    timezone: Timezone | None | UnsetType = UNSET
+    name: Name | UnsetType | None = UNSET
+    email: Email | UnsetType | None = UNSET
+    phone: Phone | UnsetType | None = UNSET
+    locale: Locale | UnsetType | None = UNSET
+    timezone: Timezone | UnsetType | None = UNSET
 
 
 class User(Struct, frozen=True):

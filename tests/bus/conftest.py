@@ -1,6 +1,6 @@
 """The servers, and a bus of each kind."""
 
-import itertools
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,8 +12,6 @@ from tidings.bus.redis import RedisBounds, open_redis_bus
 
 __all__ = ["redis_address", "redis_server", "servers"]
 
-_numbers = itertools.count(1)
-
 
 @pytest.fixture(params=["memory", "redis"])
 async def bus(request: pytest.FixtureRequest, redis_address: Address) -> AsyncIterator[Bus]:
@@ -22,7 +20,7 @@ async def bus(request: pytest.FixtureRequest, redis_address: Address) -> AsyncIt
     if request.param == "memory":
         made = MemoryBus()
     else:
-        bounds = RedisBounds(prefix=f"conformance{next(_numbers)}")
+        bounds = RedisBounds(prefix=f"conformance-{secrets.token_hex(4)}")
         made = await open_redis_bus(redis_address.redis_url, bounds)
         assert made.healthy
     yield made

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from litestar import Request
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 
 from tidings.api.problems import field_error, invalid
-from tidings.errors import BadRequest, FieldError, Invalid, TooLarge, TooSlow, UnsupportedBody
+from tidings.errors import CODES, BadRequest, FieldError, Invalid, TooLarge, TooSlow, UnsupportedBody
 
 T = TypeVar("T")
 
@@ -140,6 +141,14 @@ def check_built(value: Any, pointer: str) -> None:
     except RecursionError:
         raise invalid(FieldError(pointer, "invalid_field", f"Nested deeper than {MOST_DEPTH} levels")) from None
     check_depth(built, pointer)
+
+
+def in_utc(value: datetime | None, pointer: str) -> datetime | None:
+    """A time as it is stored and answered. Raises `Invalid` for one that has no UTC: just before the year 10000."""
+    try:
+        return None if value is None else value.astimezone(UTC)
+    except OverflowError:
+        raise invalid(FieldError(pointer, "time_out_of_range", CODES["time_out_of_range"])) from None
 
 
 TAKEN: dict[str, type] = {}  # filled while the route modules are imported, read when the document is made

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from tidings import dead_letters
 from tidings.api.auth import ADMIN, READ
-from tidings.api.bodies import decode, raw_body, takes
+from tidings.api.bodies import decode, in_utc, raw_body, takes
 from tidings.api.pages import MOST_ID, Cursor, Limit, next_link, read_cursor
 from tidings.api.problems import problems
 from tidings.api.services import Call, services
@@ -24,7 +24,7 @@ TAGS = ["Dead letters"]
     opt=READ,
     tags=TAGS,
     summary="List deliveries that failed for good",
-    responses=problems(400, 401, 403, 503),
+    responses=problems(400),
 )
 async def list_dead_letters(
     request: Call,
@@ -35,7 +35,10 @@ async def list_dead_letters(
         Literal["push", "websocket", "email", "sms"] | None, QueryParameter(description="Only those of this channel")
     ] = None,
 ) -> Response[list[DeadLetter]]:
-    """Newest first, each with its reason and the number of attempts; the notification has the attempts themselves."""
+    """Newest first, each with its reason and the number of attempts; the notification has the attempts themselves.
+
+    Deliveries of one notification stay together, so a page may be a little longer than its limit.
+    """
     page = await dead_letters.list_dead_letters(
         services(request).db,
         request.user.project_id,
@@ -77,7 +80,7 @@ def all_none(values: tuple[object, ...]) -> bool:
     tags=TAGS,
     summary="Send failed deliveries again",
     operation_class=takes(RedriveRequest),
-    responses=problems(400, 401, 403, 413, 415, 422, 503),
+    responses=problems(body=True),
 )
 async def redrive(request: Call) -> Redriven:
     """At most 10,000 at once. What was sent or delivered is never repeated; twice is safe."""
@@ -88,7 +91,7 @@ async def redrive(request: Call) -> Redriven:
         channel=wanted.channel,
         device_id=wanted.device_id,
         reason=None if wanted.reason is None else str(wanted.reason),
-        since=wanted.since,
+        since=in_utc(wanted.since, "/since"),
     )
     return await dead_letters.redrive(api.db, request.user.project_id, chosen, api.settings.retry_attempts)
 

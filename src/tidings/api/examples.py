@@ -97,6 +97,20 @@ REFUSED = {
     ],
 }
 
+DEAD = {
+    "notification_id": 1,
+    "user_id": 1,
+    "title": "New Message",
+    "channel": "push",
+    "device_id": 1,
+    "reason": "payload_too_big",
+    "detail": None,
+    "provider": "fcm",
+    "emulated": False,
+    "attempts": 1,
+    "failed_at": "2026-04-28T12:10:05Z",
+}
+
 BODIES: dict[str, Any] = {
     "create_user": JOHN,
     "upsert_user": OWN,
@@ -107,6 +121,7 @@ BODIES: dict[str, Any] = {
     "schedule_notification": REMINDER,
     "send_batch": {"notifications": [MESSAGE, {"user_id": 999, "title": "Nobody has this id"}]},
     "send_broadcast": NEWS,
+    "redrive": {"channel": "push", "since": "2026-04-28T12:00:00Z"},
 }
 
 ANSWERS: dict[str, Any] = {
@@ -134,6 +149,8 @@ ANSWERS: dict[str, Any] = {
         "sent_at": "2026-04-28T12:20:01Z",
         "sockets": 3,
     },
+    "list_dead_letters": [DEAD],
+    "redrive": {"deliveries": 12, "notifications": 10},
     "healthcheck": {
         "status": "ok",
         "version": "0.1.0",

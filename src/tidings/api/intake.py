@@ -1,8 +1,10 @@
 """Where notifications come in: gathers concurrent calls into one commit, then hands their tasks to the queue."""
 
+import asyncio
 from collections.abc import Sequence
 
 from tidings import broadcasts, notifications
+from tidings.backlog import Backlog
 from tidings.broadcasts import Broadcast, NewBroadcast
 from tidings.coalesce import Coalescer
 from tidings.db import Connection, Pool
@@ -11,23 +13,39 @@ from tidings.notifications import Accepted, Entry
 from tidings.queue import Queue, Ticket
 from tidings.relay import relay
 
+BATCHES_AT_ONCE = 4  # the pool must have connections left for everything else
+
 
 class Intake:
     """`accept` for one notification, `accept_batch` for many. Both return after the commit."""
 
-    def __init__(self, db: Pool, queue: Queue, rescue_s: float) -> None:
+    def __init__(self, db: Pool, reserve: Pool, queue: Queue, rescue_s: float, backlog: Backlog) -> None:
+        """`reserve`: connections that only the critical lane uses, so that it never waits for one."""
         self._db = db
         self._queue = queue
         self._rescue_s = rescue_s
-        self._accept: Coalescer[Entry, Accepted] = Coalescer(self.accept_batch)
+        self._backlog = backlog
+        self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._accept: Coalescer[Entry, Accepted] = Coalescer(lambda entries: self._accept_group(entries, db))
+        self._accept_critical: Coalescer[Entry, Accepted] = Coalescer(
+            lambda entries: self._accept_group(entries, reserve)
+        )
 
     async def accept(self, entry: Entry) -> Accepted:
         """Store one. Raises `Problem` when this one can't be: no such user, or the key of another request."""
+        if entry.new.lane == "critical":
+            return await self._accept_critical(entry)
+        self._backlog.check()
         return await self._accept(entry)
 
     async def accept_batch(self, entries: Sequence[Entry]) -> list[Accepted | Problem]:
         """Store many in one commit and hand their tasks on; a result for each."""
-        results, tickets = await self.store(entries, self._db)
+        self._backlog.check()
+        async with self._batches:
+            return await self._accept_group(entries, self._db)
+
+    async def _accept_group(self, entries: Sequence[Entry], db: Pool) -> list[Accepted | Problem]:
+        results, tickets = await self.store(entries, db)
         await self.publish(tickets)
         return results
 
@@ -48,3 +66,4 @@ class Intake:
     async def close(self) -> None:
         """Wait until everything that came in is stored."""
         await self._accept.close()
+        await self._accept_critical.close()

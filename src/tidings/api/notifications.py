@@ -1,7 +1,7 @@
 """Routes of notifications."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from tidings import deliveries, idempotency, notifications, users
 from tidings.api.auth import READ, SEND
-from tidings.api.bodies import BATCH_FACTOR, check_built, check_depth, decode, raw_body, split, takes
+from tidings.api.bodies import BATCH_FACTOR, check_built, check_depth, decode, in_utc, raw_body, split, takes
 from tidings.api.idempotency import IdempotencyKey, key_of, once
 from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
 from tidings.api.problems import invalid, problems
@@ -49,11 +49,7 @@ def due_time(wanted: datetime | None, at: datetime, prefix: str = "") -> datetim
         return None
     if wanted < at - PAST_GRACE:
         raise invalid(FieldError(f"{prefix}/scheduled_time", "time_past", CODES["time_past"]))
-    try:
-        return wanted.astimezone(UTC) if wanted > at else None
-    except OverflowError:
-        code = "time_out_of_range"
-        raise invalid(FieldError(f"{prefix}/scheduled_time", code, CODES[code])) from None
+    return in_utc(wanted, f"{prefix}/scheduled_time") if wanted > at else None
 
 
 def entry_of(

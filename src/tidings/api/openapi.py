@@ -28,6 +28,7 @@ TAGS = [
     Tag("Devices", "The push addresses of a user."),
     Tag("Notifications", "One thing to say to one user."),
     Tag("Broadcasts", "One thing to say to everyone who is connected."),
+    Tag("Dead letters", "What failed for good, why, and sending it again."),
     Tag("Receipts", "How a device confirms what it got."),
     Tag("Health", "Whether the service is well."),
 ]
@@ -94,7 +95,7 @@ def complete(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         _tidy(parameter)
     for media in operation.get("requestBody", {}).get("content", {}).values():
-        media["examples"] = {"example": {"value": examples.BODIES[name]}}
+        _exemplify(media, examples.BODIES.get(name))
     answers = operation["responses"]
     if name == "upsert_user":
         answers["201"] = {**answers["200"]}
@@ -106,11 +107,15 @@ def complete(operation: dict[str, Any]) -> None:
         if not problem:
             answer["description"] = DONE.get(int(status), answer["description"])
         for media in answer.get("content", {}).values():
-            value = _problem(operation, int(status)) if problem else examples.ANSWERS[name]
-            media["examples"] = {"example": {"value": value}}
+            _exemplify(media, _problem(operation, int(status)) if problem else examples.ANSWERS.get(name))
         answer["headers"] = {
             header: {"$ref": f"#/components/headers/{header}"} for header in _headers(operation, int(status))
         }
+
+
+def _exemplify(media: dict[str, Any], value: Any) -> None:
+    if value is not None:  # a test sees that none is missing
+        media["examples"] = {"example": {"value": value}}
 
 
 def _headers(operation: dict[str, Any], status: int) -> Iterator[str]:

@@ -24,7 +24,7 @@ HOSTS: dict[str, str] = {
     "development": "https://api.sandbox.push.apple.com",
 }
 UNAVAILABLE_WAIT_S = 900.0
-"""Apple asks for 15 minutes before a message that met a 5xx is sent again ("Handling notification responses")."""
+"""Apple asks for 15 minutes before a repeat after a 5xx ("Handling notification responses")."""
 
 MAX_TOPICS = 16
 _TEN = re.compile(r"[A-Z0-9]{10}")
@@ -134,9 +134,7 @@ def load_key(account: ApnsAccount) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ApnsAccountError("private_key of the APNs account is not an elliptic-curve key (a .p8 file is)")
     if not isinstance(key.curve, ec.SECP256R1):
-        raise ApnsAccountError(
-            f"private_key of the APNs account is on {key.curve.name}, APNs takes P-256 only"
-        )
+        raise ApnsAccountError(f"private_key of the APNs account is on {key.curve.name}, APNs takes P-256")
     return key
 
 

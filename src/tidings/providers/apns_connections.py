@@ -39,7 +39,8 @@ class Connection:
         self.client = client
         self.place = place
         self.prepared: dict[tuple[str, ...], StreamRequest] = {}
-        self.calls = 0
+        self._calls = 0
+        self._drained: asyncio.Event | None = None
         self._monotonic = monotonic
         self._warm_until = float("-inf")
         self._probe: asyncio.Future[Answer | Failure | None] | None = None
@@ -50,7 +51,7 @@ class Connection:
         When that one finds nobody there, or is refused with a 403, the waiting ones get the same answer
         without being sent (`maybe_sent` is False for them).
         """
-        self.calls += 1
+        self._calls += 1
         try:
             while self._monotonic() >= self._warm_until:
                 if self._probe is None:
@@ -61,7 +62,18 @@ class Connection:
                     return verdict
             return self._heard(await exchange(request, _KEPT_HEADERS))
         finally:
-            self.calls -= 1
+            self._calls -= 1
+            if self._drained is not None and not self._calls:
+                self._drained.set()
+
+    async def close_when_idle(self) -> None:
+        """Close once no call is under way; all have their deadline. Cancelled, it closes at once."""
+        self._drained = asyncio.Event()
+        try:
+            if self._calls:
+                await self._drained.wait()
+        finally:
+            await self.client.close()
 
     async def _go_ahead(self, request: StreamRequest) -> Answer | Failure:
         self._probe = probe = asyncio.get_running_loop().create_future()
@@ -120,7 +132,7 @@ class Connections:
             return None
         self._replaced_at[place] = present
         self._all[place] = Connection(self._open_one(), place, self._monotonic)
-        closing = asyncio.create_task(_close_when_idle(connection), name="close an APNs connection")
+        closing = asyncio.create_task(connection.close_when_idle(), name="close an APNs connection")
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         return self._all[place]
@@ -133,15 +145,6 @@ class Connections:
         for closing in tuple(self._closing):
             closing.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-
-
-async def _close_when_idle(connection: Connection) -> None:
-    """Bounded: every call has its deadline. Cancelled, it closes at once."""
-    try:
-        while connection.calls:
-            await asyncio.sleep(0.1)
-    finally:
-        await connection.client.close()
 
 
 def open_client(account: ApnsAccount) -> Client:

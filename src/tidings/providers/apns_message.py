@@ -91,7 +91,7 @@ def build(message: Message, account: ApnsAccount) -> Push | Rejected | Gone:
 
 
 def check_data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with a notification's `data` for APNs: (JSON Pointer within `data`, one sentence) each."""
+    """What is wrong with a notification's `data` for APNs: (JSON Pointer in `data`, one sentence) each."""
     owners = {"aps": "APNs", ID_KEY: "Tidings", RECEIPT_KEY: "Tidings"}
     return [
         (f"/{key}", f"the key {key!r} is reserved by {owner}") for key, owner in owners.items() if key in data

@@ -1,8 +1,9 @@
 """The `apns` part of a notification: everything of an APNs request beyond the common fields, typed.
 
-Names inside `aps` are Apple's own, hyphens and all ("Generating a remote notification", "Starting and updating
-Live Activities with ActivityKit push notifications"). Unknown fields, wrong types and values out of range are
-refused when the notification is accepted, with the path to the field. What is not given is not sent.
+Names inside `aps` are Apple's own, hyphens and all ("Generating a remote notification", "Starting and
+updating Live Activities with ActivityKit push notifications"). Unknown fields, wrong types and values out of
+range are refused when the notification is accepted, with the path to the field. What is not given is not
+sent.
 """
 
 from typing import Annotated, Any, Literal
@@ -80,7 +81,7 @@ class Alert(_Part, frozen=True):
 
 
 class CriticalSound(_Part, frozen=True, omit_defaults=False):
-    """A sound that a critical alert plays even when the device is muted; the app needs Apple's entitlement."""
+    """A sound that plays even when the device is muted; the app needs Apple's entitlement for it."""
 
     critical: Flag = 1
     name: str = "default"

@@ -19,7 +19,7 @@ CLOCK_MOVED_S = 60.0
 
 
 class ProviderToken(Struct, frozen=True):
-    """A signed token. `made_at`: seconds of `monotonic`; `issued_at`: its `iat`, Unix seconds. repr() hides it."""
+    """A signed token, hidden by repr(). `made_at`: seconds of `monotonic`; `issued_at`: `iat`, Unix seconds."""
 
     value: str
     made_at: float
@@ -56,8 +56,8 @@ class ProviderTokens:
     def replace(self, refused: ProviderToken) -> ProviderToken | None:
         """Another token than `refused`, which Apple calls expired; None when there must not be one yet.
 
-        A token younger than 20 minutes may be replaced only if this machine's clock was set meanwhile: a new
-        one from the same wrong clock would expire just as well, and updating too often is an error of its own.
+        A token younger than 20 minutes may be replaced only if this machine's clock was set meanwhile: a
+        new one from the same wrong clock would expire just as well, and updating too often is an error too.
         If it was replaced already, the present one: a hundred refused at once cause one renewal.
         """
         if self._token is not refused:

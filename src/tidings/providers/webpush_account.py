@@ -19,7 +19,8 @@ class WebPushAccount(Struct, frozen=True):
     service of one's own may be although they are not public. `emulated`: the bundled emulator, so this
     machine is allowed and nothing else is. `ca_pem`: more roots to trust. `timeout_s`: for one call.
     `retry_floor_s`: the least wait before a repeat when the push service names none. `connections`: clients
-    that share the calls to one push service. `threads`: for the encryption.
+    that share the calls to one push service. `threads`: for the encryption. `rest_s`: the longest rest of a push
+    service that refused the key or, five times in a row, the rate; 0: it never rests.
     """
 
     private_key: str
@@ -32,6 +33,7 @@ class WebPushAccount(Struct, frozen=True):
     retry_floor_s: float = 10.0
     connections: int = 2
     threads: int = 2
+    rest_s: float = 60.0
 
     def __repr__(self) -> str:
         return f"WebPushAccount(subject={self.subject!r}, emulated={self.emulated})"
@@ -50,7 +52,9 @@ def guard_of(account: WebPushAccount) -> Guard:
     for host in account.allowed_hosts:
         name = host.removeprefix("*.")
         if not name or name != name.lower() or not set(name) <= _HOST_CHARS or "." not in name.strip("."):
-            raise ValueError("allowed_hosts must be names like push.example.org or *.example.org, in lower case")
+            raise ValueError(
+                "allowed_hosts must be names like push.example.org or *.example.org, in lower case"
+            )
     return Guard(PUSH_SERVICES + account.allowed_hosts, networks=_networks(account))
 
 
@@ -60,8 +64,8 @@ def check_account(account: WebPushAccount) -> Vapid:
     guard_of(account)
     if not 1 <= account.connections <= 64 or not 1 <= account.threads <= 64:
         raise ValueError("connections and threads must be from 1 to 64")
-    if not 0 < account.timeout_s <= 120 or account.retry_floor_s < 0:
-        raise ValueError("timeout_s must be over 0 and at most 120, retry_floor_s not below 0")
+    if not 0 < account.timeout_s <= 120 or min(account.retry_floor_s, account.rest_s) < 0:
+        raise ValueError("timeout_s must be over 0 and at most 120, retry_floor_s and rest_s not below 0")
     return vapid
 
 

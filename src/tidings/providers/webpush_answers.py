@@ -133,6 +133,11 @@ def outcome_of_failure(failure: Failure, floor_s: float) -> Retry:
     return Retry(reason, failure.detail, after_s=floor_s if failure.maybe_sent else None)
 
 
+def is_about_device(answer: Answer) -> bool:
+    """429 for too many messages to one subscription (Apple), not for the rate of them all."""
+    return answer.status == 429 and _about(None, _text(_fields(answer.body).get("reason")), "") is About.RATE
+
+
 def row_for(told: Told) -> Row:
     """The first row of the table that matches."""
     return next(

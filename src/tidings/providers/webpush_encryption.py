@@ -73,7 +73,9 @@ class Encrypter:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webpush-encryption")
-        self._gather = Coalescer(self._encrypt, most_items=_TOGETHER, most_batches=threads, most_waiting=100_000)
+        self._gather = Coalescer(
+            self._encrypt, most_items=_TOGETHER, most_batches=threads, most_waiting=100_000
+        )
 
     async def __call__(self, job: Job) -> bytes:
         """The body of one push message. Raises `errors.Unavailable` when 100,000 messages wait already."""

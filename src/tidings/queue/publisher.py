@@ -74,7 +74,7 @@ class Publisher:
         return not self._sending and not any(self._waiting.values())
 
     def offer(self, tickets: Sequence[Ticket]) -> None:
-        """Publish these when possible. A task that waits already is not added; over the bound it is dropped."""
+        """Publish these when possible. What waits already is not added; over the bound it is dropped."""
         self._counts.published += len(tickets)
         for ticket in tickets:
             waiting = self._waiting[ticket.lane]

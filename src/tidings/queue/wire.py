@@ -20,7 +20,7 @@ TYPE = "tidings.tickets"
 MOST_BYTES = 16_384  # a message of MOST_TICKETS has 1.5 KB
 MOST_TICKETS = 50  # in a message that is written here; each message costs some 100 µs, each ticket 2
 
-_TaskId = Annotated[int, Meta(ge=0, lt=2**63)]
+_TaskId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Size = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 

@@ -22,8 +22,9 @@ PAUSE_AFTER_ERROR_S = 1.0
 class Worker:
     """Takes tickets and delivers until it is stopped. Any number may run at once, here and elsewhere."""
 
-    def __init__(self, work: Delivering, queue: Queue, bus: Bus) -> None:
-        self._work = work
+    def __init__(self, works: Mapping[Lane, Delivering], queue: Queue, bus: Bus) -> None:
+        """`works`: for each lane what it delivers with, so that one lane can't use up what another needs."""
+        self._works = works
         self._queue = queue
         self._bus = bus
         self._busy: set[asyncio.Task[None]] = set()
@@ -49,24 +50,24 @@ class Worker:
     async def _hand(self, lane: Lane) -> None:
         while True:
             tickets = await self._queue.take(lane, tasks.GROUP_SIZE)
-            handling = asyncio.create_task(self._handle(tickets))
+            handling = asyncio.create_task(self._handle(self._works[lane], tickets))
             self._busy.add(handling)
             handling.add_done_callback(self._busy.discard)
             await asyncio.shield(handling)
 
-    async def _handle(self, tickets: Sequence[Ticket]) -> None:
+    async def _handle(self, work: Delivering, tickets: Sequence[Ticket]) -> None:
         """One group. What goes wrong here is logged, and the scheduler brings the tasks again."""
         try:
             claims = await tasks.claim(
-                self._work.db, [ticket.task_id for ticket in tickets], self._work.lease_s
+                work.db, [ticket.task_id for ticket in tickets], work.lease_s
             )
             for claim in [claim for claim in claims if claim.kind == "broadcast" and not poison.is_poison(claim)]:
-                await broadcasts.send(self._work.db, self._bus, claim)
+                await broadcasts.send(work.db, self._bus, claim)
             for claim in [claim for claim in claims if poison.is_poison(claim)]:
-                await poison.set_aside(self._work.db, claim)
+                await poison.set_aside(work.db, claim)
             wanted = [claim for claim in claims if claim.kind != "broadcast" and not poison.is_poison(claim)]
             if wanted:
-                await deliver(self._work, wanted)
+                await deliver(work, wanted)
             await self._queue.done(tickets)
         except StaleClaim as error:
             log.warning("claim_lost", detail=str(error))

@@ -1,13 +1,15 @@
 -- name: list
 -- Newest first, from before notification $2. $3: only this reason, $4: only this channel, $5: only those that failed
--- since; null is any.
+-- since; null is any. Those of one notification come together, so that the next page can begin with the next one.
+SELECT * FROM (
 SELECT d.notification_id, d.channel, d.device_id, d.reason, d.detail, d.provider, d.emulated, d.attempts,
     d.updated_at AS failed_at, n.user_id, n.title
 FROM deliveries d JOIN notifications n ON n.id = d.notification_id
 WHERE d.project_id = $1 AND d.status = 'failed' AND d.notification_id < $2
   AND ($3::text IS NULL OR d.reason = $3) AND ($4::text IS NULL OR d.channel = $4)
   AND ($5::timestamptz IS NULL OR d.updated_at >= $5)
-ORDER BY d.notification_id DESC, d.channel, d.device_id LIMIT $6
+ORDER BY d.notification_id DESC FETCH FIRST ($6) ROWS WITH TIES
+) AS page ORDER BY notification_id DESC, channel, device_id
 
 -- name: redrive
 -- Failed deliveries wait again, with as many attempts as at first; sent and delivered ones are never touched. Their

@@ -46,3 +46,7 @@ UPDATE tasks SET publish_at = now() + make_interval(secs => $2) WHERE id = ANY($
 
 -- name: next_due
 SELECT extract(epoch FROM min(publish_at) - now())::float8 FROM tasks
+
+-- name: waiting
+-- Due by now, counted up to $1. Uses due_at's index.
+SELECT count(*) FROM (SELECT FROM tasks WHERE due_at <= now() LIMIT $1) AS due

@@ -1,0 +1,246 @@
+"""The push services that subscriptions lead to: for each origin its connections, its VAPID token and its rests.
+
+A connection goes to an address that the guard checked (`addresses.py`). Names are looked up again every minute
+while they are used; connections move only when the address that they go to is no longer among the answers.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Struct
+from pyreqwest.client import Client
+from pyreqwest.request import StreamRequest
+
+from tidings.addresses import AddressRefused, Guard, Lookup, Target, open_pinned, resolve
+from tidings.http import Answer, Failure, exchange
+from tidings.providers.contract import Outcome, Paused, Reason, Rejected, Retry
+from tidings.providers.webpush_account import WebPushAccount
+from tidings.providers.webpush_answers import KEPT_HEADERS
+from tidings.providers.webpush_vapid import Authorization, Vapid, authorize
+
+MOST_SERVICES = 64
+"""There are four vendors with a few hosts each; more origins than this close the one used least lately."""
+
+CHECK_S = 60.0
+STRIKES = 5
+_CALLS_PER_LINE = 128
+
+
+class Line:
+    """One client. Its first call goes alone: a burst on a cold client would make a handshake for each call."""
+
+    def __init__(self, client: Client, timeout_s: float) -> None:
+        self.client = client
+        self._timeout_s = timeout_s
+        self._warm = False
+        self._first = asyncio.Lock()
+        self._calls = asyncio.Semaphore(_CALLS_PER_LINE)
+
+    async def call(self, request: StreamRequest) -> Answer | Failure:
+        """One call; at most 128 at once, for services without HTTP/2 use a connection for each."""
+        if self._calls.locked():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._calls.acquire()
+            except TimeoutError:
+                return Failure(True, False, "too many calls wait for this push service")
+        else:
+            await self._calls.acquire()
+        try:
+            if not self._warm:
+                async with self._first:
+                    if not self._warm:
+                        try:
+                            return await exchange(request, KEPT_HEADERS)
+                        finally:
+                            self._warm = True
+            return await exchange(request, KEPT_HEADERS)
+        finally:
+            self._calls.release()
+
+
+class Lines(Struct, frozen=True):
+    """The connections to one checked address, one of `addresses`."""
+
+    lines: tuple[Line, ...]
+    address: str
+    addresses: tuple[str, ...]
+
+    async def close(self) -> None:
+        """Calls under way end as failures. Twice is safe."""
+        for line in self.lines:
+            await line.client.close()
+
+
+class PushService:
+    """One origin. Made by `PushServices`."""
+
+    def __init__(self, target: Target, rest_s: float, monotonic: Callable[[], float]) -> None:
+        self.target = target
+        self.lines: Lines | None = None
+        self.checked_at = 0.0
+        self.checking: asyncio.Task[Lines | Outcome] | None = None
+        self._monotonic = monotonic
+        self._rest_s = rest_s
+        self._authorization: Authorization | None = None
+        self._strikes = 0
+        self._resting: Retry | Paused | None = None
+        self._until = 0.0
+        self._probing = False
+        self._turn = 0
+
+    def authorization(self, vapid: Vapid, now: datetime) -> str:
+        """The `Authorization` header, signed anew when half of its life is over."""
+        held = self._authorization
+        if held is None or now >= held.renew_at:
+            held = self._authorization = authorize(vapid, self.target.origin, now)
+        return held.value
+
+    def line(self, lines: Lines) -> Line:
+        """The connections take turns."""
+        self._turn = (self._turn + 1) % len(lines.lines)
+        return lines.lines[self._turn]
+
+    def resting(self) -> Retry | Paused | None:
+        """The outcome to use instead of a call while the service rests. After it, one call goes first."""
+        held = self._resting
+        if held is None:
+            return None
+        left_s = self._until - self._monotonic()
+        if left_s <= 0 and not self._probing:
+            self._probing = True
+            return None
+        wait_s = max(left_s, 1.0)
+        if isinstance(held, Paused):
+            return Paused(held.reason, held.detail, wait_s)
+        return Retry(held.reason, held.detail, wait_s)
+
+    def probed(self) -> None:
+        """The call that went first has ended, however."""
+        self._probing = False
+
+    def learn(self, outcome: Outcome, *, about_device: bool = False) -> None:
+        """What became of a call. A refused key rests the service at once, five refusals for the rate in a row
+        do; `about_device`: it said something about one subscription only."""
+        if isinstance(outcome, Paused):
+            self._rest(outcome, outcome.after_s)
+        elif isinstance(outcome, Retry) and outcome.reason is Reason.RATE_LIMITED:
+            self._strikes += not about_device
+            if self._strikes >= STRIKES:
+                self._rest(outcome, outcome.after_s or self._rest_s)
+        elif not isinstance(outcome, Retry):
+            self._strikes = 0
+            self._resting = None
+
+    def _rest(self, outcome: Retry | Paused, wait_s: float) -> None:
+        if self._rest_s > 0:
+            self._resting = outcome
+            self._until = self._monotonic() + min(wait_s, self._rest_s)
+
+
+class PushServices:
+    """All of them, at most 64. Use it from one event loop."""
+
+    def __init__(
+        self,
+        account: WebPushAccount,
+        guard: Guard,
+        lookup: Lookup | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`lookup` replaces the system's resolver."""
+        self._account = account
+        self._guard = guard
+        self._lookup = lookup
+        self._monotonic = monotonic
+        self._known: OrderedDict[str, PushService] = OrderedDict()
+        self._closed = False
+
+    def of(self, target: Target) -> PushService:
+        """The push service of a target, known or new."""
+        service = self._known.get(target.origin)
+        if service is None:
+            service = PushService(target, self._account.rest_s, self._monotonic)
+            self._known[target.origin] = service
+            if len(self._known) > MOST_SERVICES:
+                # Let go, not closed: its calls under way still hold their client, and end in their time.
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(target.origin)
+        return service
+
+    async def lines(self, service: PushService) -> Lines | Outcome:
+        """Connections to a checked address, or why there are none: Rejected by the guard, Retry without DNS.
+
+        A check that is due goes on beside the calls: they use an address that passed the last one.
+        """
+        stale = self._monotonic() - service.checked_at >= CHECK_S
+        if service.lines is not None and not stale:
+            return service.lines
+        if self._closed:
+            return Retry(Reason.CONNECTION, "closed")
+        if service.checking is None:
+            service.checking = asyncio.create_task(self._check(service), name="webpush address check")
+        if service.lines is not None:
+            return service.lines
+        # Shielded: a sender that is cancelled must not take the others' connection away.
+        return await asyncio.shield(service.checking)
+
+    def failed(self, service: PushService, lines: Lines) -> None:
+        """No connection came about: the next call tries another address, if the name has one."""
+        if service.lines is lines and len(lines.addresses) > 1:
+            service.lines = None
+            service.checking = asyncio.create_task(
+                self._check(service, lines.address), name="webpush address check"
+            )
+
+    async def close(self) -> None:
+        """Close the connections; calls under way end as `Retry(CONNECTION)`. Twice is safe."""
+        self._closed = True
+        for service in self._known.values():
+            if service.checking is not None:
+                service.checking.cancel()
+                await asyncio.wait([service.checking])
+            if service.lines is not None:
+                await service.lines.close()
+
+    async def _check(self, service: PushService, avoid: str | None = None) -> Lines | Outcome:
+        try:
+            found = await self._find(service, avoid)
+            if isinstance(found, Lines):
+                service.lines = found
+            elif isinstance(found, Rejected):
+                service.lines = None  # the name leads inside now: not one more call
+            elif service.lines is not None:
+                found = service.lines  # no DNS just now: the address that passed is still good
+            service.checked_at = self._monotonic()
+            return found
+        finally:
+            service.checking = None
+
+    async def _find(self, service: PushService, avoid: str | None) -> Lines | Rejected | Retry:
+        try:
+            addresses = await resolve(service.target, self._guard, self._lookup)
+        except AddressRefused as refused:
+            return Rejected(Reason.FORBIDDEN_ADDRESS, f"the push service's name: {refused}")
+        except OSError:  # TimeoutError is one
+            return Retry(Reason.CONNECTION, "the push service's name can't be resolved")
+        held = service.lines
+        if held is not None and held.address in addresses:
+            return Lines(held.lines, held.address, addresses)
+        address = next((each for each in addresses if each != avoid), addresses[0])
+        return await asyncio.to_thread(self._open, service.target, address, addresses)
+
+    def _open(self, target: Target, address: str, addresses: tuple[str, ...]) -> Lines:
+        account = self._account
+        lines = tuple(
+            Line(
+                open_pinned(target, address, timeout_s=account.timeout_s, ca_pem=account.ca_pem),
+                account.timeout_s,
+            )
+            for _ in range(account.connections)
+        )
+        return Lines(lines, address, addresses)
