@@ -37,7 +37,7 @@ from tidings.providers.fcm import FcmAccount, open_fcm
 from tidings.providers.gateway import GatewayProvider
 from tidings.queue import Lane, Queue
 from tidings.queue.memory import MemoryQueue
-from tidings.scheduler import due, retention
+from tidings.scheduler import due, gauges, retention
 from tidings.settings import Settings
 from tidings.vendors import fcm_account, find_emulators
 from tidings.worker.deliver import Delivering
@@ -127,6 +127,7 @@ async def open_app(
         if Role.SCHEDULER in roles:
             _run(due.run(db, queue, settings.rescue_s), stack)
             _run(retention.run(db, settings.retention_days), stack)
+            _run(gauges.run(db), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
         if api_socket is not None:
             _run(backlog.watch(db), stack)

@@ -46,5 +46,9 @@ async def read(db: Pool) -> Ledger:
 async def _read(connection: Connection) -> Ledger:
     statuses = {row["status"]: row["notifications"] for row in await connection.fetch(SQL["counts"])}
     tasks = [TaskCount(**dict(row)) for row in await connection.fetch(SQL["tasks"])]
-    lost = [row["id"] for row in await connection.fetch(SQL["lost"])]
-    return Ledger(statuses, tasks, lost)
+    return Ledger(statuses, tasks, await lost(connection))
+
+
+async def lost(db: Pool | Connection) -> list[int]:
+    """Notifications in progress that no task will move on; at most 100. There must be none."""
+    return [row["id"] for row in await db.fetch(SQL["lost"])]

@@ -57,11 +57,11 @@ async def test_lanes_do_not_mix(queue: Queue) -> None:
 async def test_a_group_is_no_larger_than_asked_for_but_at_least_one_ticket(queue: Queue) -> None:
     sizes = [400, 200, 900, 100, 100]
     await queue.publish([Ticket(n, Lane.NORMAL, size) for n, size in enumerate(sizes)])
-    groups = []
+    groups: list[list[Ticket]] = []
     async with asyncio.timeout(20):
         while sum(len(group) for group in groups) < len(sizes):
             groups.append(await queue.take(Lane.NORMAL, 500))
-    assert all(len(group) == 1 or sum(t.size for t in group) <= 500 for group in groups)
+    assert all(len(group) == 1 or sum([t.size for t in group]) <= 500 for group in groups)
     assert [t.size for group in groups for t in group] == sizes
     assert len(groups) >= 4
 
@@ -92,7 +92,7 @@ async def test_a_task_may_be_published_again(queue: Queue) -> None:
 
 async def test_done_and_reject_twice_and_of_strangers_are_safe(queue: Queue) -> None:
     await queue.publish([Ticket(1, Lane.NORMAL), Ticket(2, Lane.NORMAL)])
-    tickets = []
+    tickets: list[Ticket] = []
     async with asyncio.timeout(20):
         while len(tickets) < 2:
             tickets += await queue.take(Lane.NORMAL, 500)

@@ -103,7 +103,7 @@ DEAD = {
     "title": "New Message",
     "channel": "push",
     "device_id": 1,
-    "reason": "payload_too_big",
+    "reason": "message_too_big",
     "detail": None,
     "provider": "fcm",
     "emulated": False,

@@ -6,7 +6,7 @@ import asyncpg
 from litestar import Response, get
 from msgspec import Struct
 
-from tidings import __version__
+from tidings import __version__, metrics
 from tidings.api.auth import OPEN
 from tidings.api.services import Call, services
 
@@ -43,4 +43,10 @@ async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
-ROUTES: list[Any] = [healthcheck, livez]
+@get("/metrics", opt=OPEN, include_in_schema=False, media_type="text/plain; version=0.0.4; charset=utf-8")
+async def show_metrics() -> bytes:
+    """For Prometheus; where the original service had it. The operations port has it, too."""
+    return metrics.render()
+
+
+ROUTES: list[Any] = [healthcheck, livez, show_metrics]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from tidings import broadcasts, notifications
+from tidings import broadcasts, metrics, notifications
 from tidings.backlog import Backlog
 from tidings.broadcasts import Broadcast, NewBroadcast
 from tidings.coalesce import Coalescer
@@ -47,6 +47,7 @@ class Intake:
     async def _accept_group(self, entries: Sequence[Entry], db: Pool) -> list[Accepted | Problem]:
         results, tickets = await self.store(entries, db)
         await self.publish(tickets)
+        metrics.ACCEPTED.inc(sum(isinstance(result, Accepted) and not result.replayed for result in results))
         return results
 
     async def store(

@@ -126,7 +126,7 @@ class RedisBus:
         args: list[Word] = [self.node, self._keep_ms, self._bounds.max_frames]
         for name, epoch, asked in zip(names, fresh, (notifications, broadcasts), strict=True):
             seats = self._local.setdefault(name, Seats())
-            seats.arriving.add(sink)
+            seats.arrive(sink)
             args += (len(seats), epoch, asked.epoch if asked else "", asked.offset if asked else -1)
         seat = partial(self._seat, names, sink, lost)
         try:

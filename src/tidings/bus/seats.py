@@ -27,30 +27,35 @@ class Seat:
 
 
 class Seats:
-    """`arriving`: sockets whose join is on its way; they count, and get no frames yet."""
+    """Sockets whose join is on its way count already, and get no frames yet."""
 
-    __slots__ = ("_seats", "arriving")
+    __slots__ = ("_arriving", "_seats")
 
     def __init__(self) -> None:
-        self.arriving: set[Sink] = set()
+        self._arriving: set[Sink] = set()
         self._seats: dict[Sink, Seat] = {}
 
     def __len__(self) -> int:
         """How many sockets this process has at the stream."""
-        return len(self._seats.keys() | self.arriving) if self.arriving else len(self._seats)
+        return len(self._seats) + len(self._arriving)
+
+    def arrive(self, sink: Sink) -> None:
+        """Its join begins. One that was here already gets nothing more until its answer: the gap holds it."""
+        self._seats.pop(sink, None)
+        self._arriving.add(sink)
 
     def take(self, sink: Sink, seat: Seat) -> bool:
         """Its join is answered: from here on it gets frames. False: it has left meanwhile."""
-        if sink not in self.arriving:
+        if sink not in self._arriving:
             return False
-        self.arriving.remove(sink)
+        self._arriving.remove(sink)
         self._seats[sink] = seat
         return True
 
     def leave(self, sink: Sink) -> bool:
         """Forget the socket. False: it was not here."""
-        known = sink in self._seats or sink in self.arriving
-        self.arriving.discard(sink)
+        known = sink in self._seats or sink in self._arriving
+        self._arriving.discard(sink)
         self._seats.pop(sink, None)
         return known
 

@@ -1,7 +1,7 @@
 """APNs, emulated: `POST /3/device/<token>`, HTTP/2 only (`apns_devices.py` provokes every answer).
 
-What is checked, in this order: the request (`apns_request.py`), who may push (`apns_authority.py`), the device,
-then the faults that were set and the magic tokens. An accepted push goes to its phone.
+What is checked, in this order: the request (`apns_request.py`), who may push (`apns_authority.py`), the
+device, then the faults that were set and the magic tokens. An accepted push goes to its phone.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from tidings.emulators import apns_reasons
 from tidings.emulators.apns_authority import Authority
 from tidings.emulators.apns_devices import Devices
 from tidings.emulators.apns_request import PUSH_TYPES, Push, check
-from tidings.emulators.exchange import Answer, Drop, GoAway, Request, Response
+from tidings.emulators.exchange import ANSWERS, Answer, Connection, Drop, GoAway, Request, Response
 from tidings.emulators.faults import Effect, Faults, play
 from tidings.emulators.phones import Phones
 
@@ -83,11 +83,19 @@ class Apns:
         self.refused.clear()
         self.devices.clear()
 
-    def _deliver(self, request: Request, push: Push, problem: Response | None) -> Answer | Awaitable[Answer]:
-        if problem is None and not request.connection.memory.get(_TRUSTED):
-            request.connection.memory[_TRUSTED] = True
-            request.connection.limit_streams(STREAMS)
-        problem = problem or self.devices.problem(push.token, push.full_topic)
+    def _deliver(
+        self, request: Request, push: Push, problem: Response | None
+    ) -> Answer | Awaitable[Answer]:
+        if problem is not None:
+            return self._refuse(request, problem)
+        answer = self._answer(request, push)
+        if isinstance(answer, ANSWERS):
+            _trust(request.connection)
+            return answer
+        return _trust_later(request.connection, answer)
+
+    def _answer(self, request: Request, push: Push) -> Answer | Awaitable[Answer]:
+        problem = self.devices.problem(push.token, push.full_topic)
         if problem is not None:
             return self._refuse(request, problem)
         effect = self._faults.effect("apns", push.token) or self.devices.effect(push.token)
@@ -119,6 +127,19 @@ class Apns:
             self.refused[apns_reasons.name_of(effect.answer)] += 1
         elif effect.answer is not None:
             self.refused[type(effect.answer).__name__.lower()] += 1
+
+
+def _trust(connection: Connection) -> None:
+    """A connection whose first valid token is being answered may have many streams from now on."""
+    if not connection.memory.get(_TRUSTED):
+        connection.memory[_TRUSTED] = True
+        connection.limit_streams(STREAMS)
+
+
+async def _trust_later(connection: Connection, awaited: Awaitable[Answer]) -> Answer:
+    answer = await awaited
+    _trust(connection)
+    return answer
 
 
 def _with_id(request: Request, response: Response) -> Response:

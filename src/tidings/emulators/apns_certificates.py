@@ -16,7 +16,7 @@ _EARLY = timedelta(days=1)
 
 
 class PushCertificate(Struct, frozen=True):
-    """`pem`: the certificate and its key in one text, as a sender is configured with. `ca_pem`: its issuer."""
+    """`pem`: certificate and key in one text, as a sender is configured with. `ca_pem`: its issuer."""
 
     pem: str
     ca_pem: str

@@ -1,13 +1,13 @@
 """The devices that the emulated APNs knows, and device tokens that say what shall happen to them.
 
-Any hexadecimal token is a good one unless it was registered otherwise, or begins with `facade`. Tokens must be
-hexadecimal, so the words of other vendors' magic tokens are numbers here. What follows is free, so each test
+Any hexadecimal token is a good one unless it was registered otherwise, or begins with `facade`. Tokens must
+be hexadecimal, so the words of other vendors' magic tokens are numbers here. What follows is free, so each test
 can have its own; 64 digits are usual.
 
-==================  ========  ====================================  =====  =================================
+==================  ========  ====================================  =====  ===============================
 token begins with   HTTP      reason                                taken  remark
-==================  ========  ====================================  =====  =================================
-``facade40001`` …   400       ``apns_reasons.REASONS``, in order    no     01 BadCollapseId … 14 TopicDisallowed
+==================  ========  ====================================  =====  ===============================
+``facade40001`` …   400       ``apns_reasons.REASONS``, in order    no     01 BadCollapseId … 14
 ``facade40301`` …   403       in order                              no     01 BadCertificate … 08
 ``facade40401``     404       BadPath                               no
 ``facade40501``     405       MethodNotAllowed                      no
@@ -32,7 +32,7 @@ token begins with   HTTP      reason                                taken  remar
 ``facade00007``     reset     \\-                                    yes    the first time REFUSED_STREAM
 ``facade1<ms>``     200       \\-                                    yes    four digits: that much later
 ``facade2<n>``      503, 200  ServiceUnavailable                    yes    two digits: fails n times
-==================  ========  ====================================  =====  =================================
+==================  ========  ====================================  =====  ===============================
 """
 
 import re

@@ -1,7 +1,7 @@
 """The listeners of the emulated APNs and its own control calls.
 
-It has listeners of its own because APNs limits every new connection to one stream, takes no HTTP/1.1, and asks
-for a client certificate on connections without provider tokens. Control calls go to `plain_url`:
+It has listeners of its own because APNs limits every new connection to one stream, takes no HTTP/1.1, and
+asks for a client certificate on connections without provider tokens. Control calls go to `plain_url`:
 
 | call | does |
 |---|---|
@@ -113,7 +113,7 @@ async def listen(
 
 
 class Control:
-    """The calls of the table above. `servers` may be filled later; the plain one is spared by the last call."""
+    """The calls of the table above. `servers`: TLS, plain and certificate; may be filled later."""
 
     def __init__(self, apns: Apns, servers: Sequence[RunningServer]) -> None:
         self._apns = apns

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from cryptography.hazmat.primitives.asymmetric import rsa
 from msgspec import Struct
 
-from tidings.emulators import certificate, fcm_errors
+from tidings.emulators import certificate, fcm_errors, webpush, webpush_errors
 from tidings.emulators.accepted import Accepted
 from tidings.emulators.confirmations import Confirmations
 from tidings.emulators.control import Control
@@ -17,6 +17,8 @@ from tidings.emulators.fcm import PREFIX, SUFFIX, Fcm
 from tidings.emulators.http_server import RunningServer, serve
 from tidings.emulators.oauth import OAuth
 from tidings.emulators.phones import Phones
+from tidings.emulators.webpush import WebPush
+from tidings.emulators.webpush_browsers import Browsers
 
 PROJECT = "tidings-emulator"
 _LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
@@ -39,6 +41,7 @@ class Emulators(Struct, frozen=True):
     faults: Faults
     fcm: Fcm
     oauth: OAuth
+    webpush: WebPush
     confirmations: Confirmations
     tls_server: RunningServer
     plain_server: RunningServer
@@ -67,13 +70,20 @@ async def start(
     key = await asyncio.to_thread(rsa.generate_private_key, 65537, 2048)
     pair = certificate.make(names)
     context = await asyncio.to_thread(certificate.server_context, pair)
-    faults = Faults({"fcm": fcm_errors.for_status, "oauth": fcm_errors.for_status})
+    faults = Faults(
+        {
+            "fcm": fcm_errors.for_status,
+            "oauth": fcm_errors.for_status,
+            "webpush": webpush_errors.for_status,
+        }
+    )
     accepted, confirmations = Accepted(), Confirmations()
     phones = Phones(accepted, confirmations)
     oauth = OAuth(PROJECT, key, faults)
     fcm = Fcm(PROJECT, oauth, faults, phones)
     servers: list[RunningServer] = []
     local_only = host in _LOOPBACK
+    push_service = WebPush(faults, Browsers(accepted, confirmations), local_only)
     control = Control(
         faults=faults,
         oauth=oauth,
@@ -84,7 +94,7 @@ async def start(
         servers=servers,
         local_only=local_only,
     )
-    app = _app(fcm, oauth, control)
+    app = _app(fcm, oauth, push_service, control)
     streams = max_concurrent_streams
     tls = await serve(app, host=host, port=tls_port, tls=context, max_concurrent_streams=streams)
     servers.append(tls)
@@ -97,6 +107,7 @@ async def start(
     shown = host if local_only else next(iter(names), "localhost")
     shown = f"[{shown}]" if ":" in shown else shown
     fcm_url = f"https://{shown}:{tls.port}"
+    push_service.serve_at(fcm_url)
     return Emulators(
         fcm_url=fcm_url,
         plain_url=f"http://{shown}:{plain.port}",
@@ -107,19 +118,22 @@ async def start(
         faults=faults,
         fcm=fcm,
         oauth=oauth,
+        webpush=push_service,
         confirmations=confirmations,
         tls_server=tls,
         plain_server=plain,
     )
 
 
-def _app(fcm: Fcm, oauth: OAuth, control: Control) -> Handler:
+def _app(fcm: Fcm, oauth: OAuth, push_service: WebPush, control: Control) -> Handler:
     def app(request: Request) -> Answer | Awaitable[Answer]:
         path = request.path
         if request.method == "POST" and path.startswith(PREFIX) and path.endswith(SUFFIX):
             return fcm.send(request)
         if request.method == "POST" and path == "/token":
             return oauth.token(request)
+        if path.startswith((webpush.PUSH, webpush.MESSAGE, webpush.BROWSERS)):
+            return push_service.answer(request)
         if path.startswith(("/control/", "/phones")):
             return control.answer(request)
         return _NOT_FOUND

@@ -83,7 +83,7 @@ class ApnsProvider:
         connections = self._of(push.bundle_id)
         following: Connection | None = connection
         match then:
-            case Then.NEW_TOKEN if token is not None and self._tokens is not None:
+            case Then.SIGN_ANEW if token is not None and self._tokens is not None:
                 renewed = self._tokens.replace(token)
                 following, token = (None, token) if renewed is None else (connection, renewed)
             case Then.NEW_CONNECTION:

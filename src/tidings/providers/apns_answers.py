@@ -32,7 +32,7 @@ class Then(StrEnum):
     """What the provider does at once, before it hands out the outcome."""
 
     NOTHING = "nothing"
-    NEW_TOKEN = "new_token"  # sign another token and send again, once
+    SIGN_ANEW = "sign_anew"  # sign another provider token and send again, once
     NEW_CONNECTION = "new_connection"  # send again, once, over a fresh connection
     AGAIN = "again"  # send again, once, over another connection
     CLOSE = "close"  # what is wrong is bound to the connection: the next call gets a fresh one
@@ -75,7 +75,7 @@ ROWS: tuple[Row, ...] = (
     *_credentials(403, "MissingProviderToken", "Forbidden"),
     # Documented with "Id"; the server has been seen to leave it out.
     *_credentials(403, "BadEnvironmentKeyIdInToken", "BadEnvironmentKeyInToken"),
-    Row(403, "ExpiredProviderToken", Paused, Reason.CREDENTIALS, then=Then.NEW_TOKEN),
+    Row(403, "ExpiredProviderToken", Paused, Reason.CREDENTIALS, then=Then.SIGN_ANEW),
     Row(403, "UnrelatedKeyIdInToken", Paused, Reason.CREDENTIALS, then=Then.NEW_CONNECTION),
     *_message(404, "BadPath"),
     *_message(405, "MethodNotAllowed"),

@@ -19,7 +19,7 @@ CLOCK_MOVED_S = 60.0
 
 
 class ProviderToken(Struct, frozen=True):
-    """A signed token, hidden by repr(). `made_at`: seconds of `monotonic`; `issued_at`: `iat`, Unix seconds."""
+    """A signed token; repr() hides it. `made_at`: in seconds of `monotonic`; `issued_at`: its `iat`."""
 
     value: str
     made_at: float

@@ -1,12 +1,13 @@
 """Writes down what became of a group's attempts: all of it in one transaction, or none."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
 from msgspec import Struct
 
-from tidings import deliveries, devices, tasks
+from tidings import deliveries, devices, metrics, tasks
 from tidings.db import Connection, Pool
 from tidings.deliveries import Recorded, Settled
 from tidings.providers.contract import Gone, Outcome, Reason, Sent
@@ -94,6 +95,29 @@ async def record(db: Pool, group: Group, answered: Sequence[Attempted], *, last:
         await deliveries.end(connection, sorted(endings))
         await disable_gone(connection, answered)
         await create_retries(connection, answered)
+    count(answered)
+
+
+def count(answered: Sequence[Attempted]) -> None:
+    """Tell the metrics, once it is committed."""
+    attempts: Counter[tuple[str, str, str]] = Counter()
+    sent: Counter[tuple[str, str]] = Counter()
+    for one in answered:
+        if one.step.status == "sent":
+            sent[one.key[0], one.provider] += 1
+            waited_s = (one.at - one.planned.subject.begins_at).total_seconds()
+            metrics.LATENCY.labels(one.planned.subject.lane).observe(max(waited_s, 0.0))
+        if one.called and one.is_delivery:
+            attempts[one.key[0], tag_of(one.outcome), str(one.step.reason or "")] += 1
+    for (channel, provider), number in sent.items():
+        metrics.SENT.labels(channel, provider).inc(number)
+    for labels, number in attempts.items():
+        metrics.ATTEMPTS.labels(*labels).inc(number)
+
+
+def tag_of(outcome: Outcome) -> str:
+    """The outcome's name: sent, retry, rejected, gone or paused."""
+    return str(outcome.__struct_config__.tag)
 
 
 def bring_forward(group: Group, answered: Sequence[Attempted]) -> list[Settled]:
@@ -137,7 +161,7 @@ def row_of(one: Attempted) -> Recorded:
         device_id=one.planned.address.device_id,
         project_id=subject.project_id,
         status=step.status,
-        outcome=one.outcome.__struct_config__.tag,  # type: ignore[arg-type]
+        outcome=tag_of(one.outcome),
         provider=one.provider,
         emulated=one.emulated,
         number=one.planned.attempt if one.called else 0,

@@ -12,3 +12,9 @@ ORDER BY n.id LIMIT 100
 -- name: tasks
 SELECT kind, lane, count(*) AS tasks, count(*) FILTER (WHERE publish_at < now() - interval '1 minute') AS overdue
 FROM tasks GROUP BY kind, lane ORDER BY kind, lane
+
+-- name: waiting
+-- Due tasks by lane.
+SELECT lane, count(*) AS tasks, extract(epoch FROM now() - min(due_at))::float8 AS oldest_s,
+    count(*) FILTER (WHERE publish_at < now() - interval '1 minute') AS overdue
+FROM tasks WHERE due_at <= now() GROUP BY lane
