@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import structlog
 from msgspec import Struct
@@ -24,9 +23,9 @@ from tidings.api.services import Services
 from tidings.arrivals import Arrivals
 from tidings.backlog import Backlog
 from tidings.bus import Bus
-from tidings.bus.memory import MemoryBus
-from tidings.db import Pool, open_pool
+from tidings.db import Pool, database_state, open_pool
 from tidings.emulators import Emulators
+from tidings.engine import open_bus, open_queue
 from tidings.errors import SetupError
 from tidings.gateway.hub import GatewayConfig
 from tidings.gateway.server import Gateway, start_gateway
@@ -36,19 +35,17 @@ from tidings.projects import KeyRing
 from tidings.providers.fcm import FcmAccount, open_fcm
 from tidings.providers.gateway import GatewayProvider
 from tidings.queue import Lane, Queue
-from tidings.queue.memory import MemoryQueue
 from tidings.scheduler import due, gauges, retention
 from tidings.settings import Settings
 from tidings.vendors import fcm_account, find_emulators
 from tidings.worker.deliver import Delivering
-from tidings.worker.loop import Worker
+from tidings.worker.loop import HANDS, Worker
 from tidings.worker.pace import Gate
 from tidings.worker.plan import PUSH, WEBSOCKET
 from tidings.worker.retry import Policy
 
 log = structlog.get_logger("tidings")
 
-CHECK_TIMEOUT_S = 3.0
 RESERVED_CONNECTIONS = 3  # of the database, for the critical lane alone
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
 
@@ -73,6 +70,7 @@ class App(Struct, frozen=True):
     """
 
     settings: Settings
+    roles: frozenset[Role]
     db: Pool
     queue: Queue
     bus: Bus
@@ -99,13 +97,14 @@ async def open_app(
         reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", **target)
         stack.push_async_callback(_close_pool, reserve)
         new_key = await first_key(settings, db)
-        queue, bus = MemoryQueue(), MemoryBus()
-        stack.push_async_callback(bus.close)
+        queue = await open_queue(settings, frozenset(HANDS) if Role.WORKER in roles else None, stack)
+        bus = await open_bus(settings, stack)
         backlog = Backlog(settings.max_backlog)
         intake = Intake(db, reserve, queue, settings.rescue_s, backlog)
         services = Services(
             settings=settings,
             db=db,
+            queue=queue,
             bus=bus,
             keys=KeyRing(db),
             intake=intake,
@@ -136,6 +135,7 @@ async def open_app(
         calm_collector()
         yield App(
             settings=settings,
+            roles=roles,
             db=db,
             queue=queue,
             bus=bus,
@@ -335,9 +335,11 @@ async def run(
 
 
 async def dependencies(app: App) -> dict[str, str]:
-    """Each thing that this process can't do its work without: ok, or what is wrong."""
-    try:
-        await app.db.fetchval("SELECT 1", timeout=CHECK_TIMEOUT_S)
-        return {"database": "ok"}
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return {"database": f"{type(error).__name__}"}
+    """What this process can't do its work without: ok, or what is wrong.
+
+    An API goes on accepting without a queue, and a gateway serves its own sockets without a bus.
+    """
+    found = {"database": await database_state(app.db)}
+    if app.roles & {Role.WORKER, Role.SCHEDULER}:
+        found["queue"] = "ok" if app.queue.healthy else "away"
+    return found

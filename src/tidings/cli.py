@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -178,6 +179,19 @@ def redrive(
 
     done = asyncio.run(_with_database(again))
     typer.echo(f"{done.deliveries:,} deliveries of {done.notifications:,} notifications will be attempted again.")
+
+
+@cli.command()
+def bench(
+    only: Annotated[str, typer.Option(help="accept, bulk, deliver, sockets, latency; separated by commas")] = "",
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file, too", dir_okay=False)] = None,
+    seconds: Annotated[float, typer.Option(help="Length of one timed part")] = 3.0,
+    scale: Annotated[float, typer.Option(help="Multiplies all counts; 0.1 is quick and rough")] = 1.0,
+) -> None:
+    """Measure the service on this machine, each figure beside its ceiling. Takes about three minutes."""
+    from tidings.bench import running  # noqa: PLC0415
+
+    raise typer.Exit(running.run(only, json, seconds, scale))
 
 
 @keys.command("create")

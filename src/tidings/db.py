@@ -25,6 +25,7 @@ else:  # asyncpg's classes take no type arguments at run time
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 30.0
+CHECK_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_MS = 25_000  # below the client's own, so that the server gives up first and says why
 
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
@@ -96,6 +97,15 @@ async def transaction(db: Pool | Connection) -> AsyncIterator[Connection]:
     else:
         async with db.transaction():
             yield db
+
+
+async def database_state(db: Pool) -> str:
+    """ok, or what is wrong with it."""
+    try:
+        await db.fetchval("SELECT 1", timeout=CHECK_TIMEOUT_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return type(error).__name__
+    return "ok"
 
 
 def affected(tag: Any) -> int:

@@ -19,7 +19,7 @@ for _operation in OPERATIONS:
     METHODS.setdefault(_operation.path, set()).add(_operation.method)
 STRANGE_IDS = ["0", "-1", "+1", "1_0", "%201", str(2**63), str(2**64), "9" * 40, "%D9%A1"]
 NO_PATHS = ["/", "/api", "/api/nope", "/api/users/abc", "/api/users/1.0", "/api/users/1%00", "/api/users/%ff", "/.."]
-NO_PATHS += ["/api/users/" + "9" * 5000, "/api/notifications/nope", "/API/users", "/docs/nope", "/%2e%2e/etc/passwd"]
+NO_PATHS += ["/api/users/" + "9" * 5000, "/api/notifications/nope", "/API/users", "/%2e%2e/etc/passwd"]
 
 
 @pytest.mark.parametrize("path", METHODS)
@@ -83,7 +83,7 @@ async def test_the_callers_request_id_is_used(app: App, given: str) -> None:
 @pytest.mark.parametrize("given", ["", "short", "x" * 65, "with space", "caf\u00e9-caf\u00e9", "a" * 9 + "\t\t" + "b"])
 async def test_other_request_ids_are_not(app: App, given: str) -> None:
     async with client_of(app) as client:
-        answers = [await client.get("/api/users", headers={"X-Request-ID": given}) for _ in range(2)]
+        answers = [await client.get("/api/users", headers={"X-Request-ID": given.encode("latin-1")}) for _ in range(2)]
     made = [answer.headers["x-request-id"] for answer in answers]
     assert made == [answer.json()["request_id"] for answer in answers]
     assert all(re.fullmatch("[0-9a-f]{16}", ident) for ident in made)
@@ -110,7 +110,10 @@ def limit_of(app: App, operation: Operation) -> int:
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)
 async def test_bodies_up_to_the_limit(app: App, project: Project, operation: Operation) -> None:
-    """Exactly as many bytes are read, one more is too many: told by Content-Length, or found while reading."""
+    """Exactly as many bytes are read, one more is too many: told by Content-Length, or found while reading.
+
+    The client gets to hear it although it was still sending, and the connection goes on.
+    """
     url = operation.url(user_id=await project.user())
     before = await rows(app, project.id)
     most = limit_of(app, operation)
@@ -122,7 +125,6 @@ async def test_bodies_up_to_the_limit(app: App, project: Project, operation: Ope
     for content in (b" " * (most + 1), chunks(most + 1)):
         answer = await project.client.request(operation.method, url, content=content)
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large"), answer.text
-        assert answer.headers["connection"] == "close"
         assert str(most) in answer.json()["detail"]
     for content in (b" " * most, chunks(most)):
         answer = await project.client.request(operation.method, url, content=content)
@@ -164,7 +166,13 @@ async def test_a_body_that_is_said_to_be_too_large_is_not_waited_for(app: App, p
 
 async def test_an_endless_body_is_cut_off(app: App, project: Project) -> None:
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    got = await raw(app, head(project, "Transfer-Encoding: chunked") + chunk * 17)
+    got = await raw(app, head(project, "Transfer-Encoding: chunked") + chunk * 17)  # a little too much, and no end
+    assert got.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in got
+    try:
+        got = await raw(app, head(project, "Transfer-Encoding: chunked") + chunk * 400)
+    except ConnectionError:
+        return  # closed under a client who would not stop
     assert got.startswith(b"HTTP/1.1 413 ")
 
 

@@ -19,7 +19,8 @@ async def call(
     project: Project, operation: Operation, user_id: int, body: Any, key: str = "the-key"
 ) -> httpx.Response:
     url = operation.url(user_id=user_id)
-    return await project.client.request(operation.method, url, json=body, headers={"Idempotency-Key": key})
+    headers = {"Idempotency-Key": key.encode("latin-1")}
+    return await project.client.request(operation.method, url, json=body, headers=headers)
 
 
 def good(operation: Operation, user_id: int) -> Any:

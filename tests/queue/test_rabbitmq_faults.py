@@ -106,7 +106,7 @@ async def test_in_a_memory_alarm_consumers_go_on_and_publishing_waits_aside(
         await publish_at_once(queue, [Ticket(1000, Lane.NORMAL)])
         await holds(lambda: not queue.publishing)
         await publish_at_once(queue, [Ticket(n, Lane.NORMAL) for n in range(1001, 2001)])
-        assert queue.counts.dropped == 700
+        assert queue.counts.dropped in (700, 701)  # was the first one still sent, or is it in the buffer?
         done: set[int] = set()
         async with asyncio.timeout(20):
             while len(done) < 60:  # three times the prefetch: acknowledgements get through
@@ -119,7 +119,7 @@ async def test_in_a_memory_alarm_consumers_go_on_and_publishing_waits_aside(
         await rabbitmq_server.alarm(False)
     await holds(lambda: queue.healthy)
     taken = await take_all(queue, Lane.NORMAL, 300)
-    assert {ticket.task_id for ticket in taken} >= set(range(1001, 1301))
+    assert {ticket.task_id for ticket in taken} >= set(range(1001, 1300))
     assert queue.counts.reconnects == 0
 
 

@@ -6,7 +6,7 @@ Litestar would decode loosely (`"1"` passes for an integer), so bodies are decod
 import asyncio
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 BATCH_FACTOR = 8  # a batch may have so many times the bytes of another body
 BODY_TIMEOUT_S = 30.0  # for the whole body: a client that dribbles must not hold a connection for ever
+DRAIN_TIMEOUT_S = 1.0  # for what is left of a body that is too large
 CLOSE = {"Connection": "close"}  # the rest of the body is not read, so nothing else can come on this connection
 
 
@@ -33,28 +34,48 @@ def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
 
 
 async def raw_body(request: Request[Any, Any, Any], most_bytes: int) -> bytes:
-    """The body, unless it is encoded (415), larger than that (413, without reading on) or too slow to come (408)."""
+    """The body, unless it is encoded (415), larger than that (413) or too slow to come (408)."""
     headers = request.headers
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedBody()
     said = headers.get("content-length", "0")
     if said.isdecimal() and int(said) > most_bytes:
-        raise _too_large(most_bytes)
+        raise await _too_large(request, most_bytes, int(said))
     chunks, size = [], 0
+    body = request.stream()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
+            async for chunk in body:
                 size += len(chunk)
                 if size > most_bytes:
-                    raise _too_large(most_bytes)
+                    break
                 chunks.append(chunk)
     except TimeoutError:
         raise TooSlow(headers=CLOSE) from None
+    if size > most_bytes:
+        raise await _too_large(request, most_bytes, 0, body)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_large(most_bytes: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {most_bytes} bytes.", headers=CLOSE)
+async def _too_large(
+    request: Request[Any, Any, Any], most_bytes: int, said: int, body: AsyncIterator[bytes] | None = None
+) -> TooLarge:
+    """The problem, once the rest is thrown away, if it is little and comes quickly: a connection that is closed under
+    a client who still sends takes the answer with it (RFC 9112, 9.6). Otherwise the connection closes at once.
+    """
+    problem = TooLarge(f"The body is larger than {most_bytes} bytes.")
+    left = most_bytes
+    if said <= 2 * most_bytes and "expect" not in request.headers:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                async for chunk in body or request.stream():
+                    left -= len(chunk)
+                    if left < 0:
+                        break
+                else:
+                    return problem
+    problem.headers.update(CLOSE)
+    return problem
 
 
 def decode(body: bytes | msgspec.Raw, kind: type[T], prefix: str = "") -> T:

@@ -2,19 +2,21 @@
 
 from typing import Any
 
-import asyncpg
 from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from tidings import __version__, metrics
 from tidings.api.auth import OPEN
 from tidings.api.services import Call, services
-
-TIMEOUT_S = 3.0
+from tidings.db import database_state
 
 
 class Health(Struct, frozen=True):
-    """`status` is ok or unavailable. `dependencies`: each by name."""
+    """`status`: ok; degraded when something is away without which notifications are still accepted; or unavailable.
+
+    `dependencies`: each by name, ok or what is wrong.
+    """
 
     status: str
     version: str
@@ -23,18 +25,22 @@ class Health(Struct, frozen=True):
     dependencies: dict[str, str]
 
 
-@get("/api/healthcheck", opt=OPEN, tags=["Health"], summary="Whether the service is well", responses={})
+UNWELL = {503: ResponseSpec(Health, generate_examples=False, description="The database is away")}
+
+
+@get("/api/healthcheck", opt=OPEN, tags=["Health"], summary="Whether the service is well", responses=UNWELL)
 async def healthcheck(request: Call) -> Response[Health]:
-    """200 if the service can accept notifications, 503 if not."""
+    """200 if notifications can be accepted, 503 if not. Without queue or bus they are accepted and delivered later."""
     api = services(request)
-    try:
-        await api.db.fetchval("SELECT 1", timeout=TIMEOUT_S)
-        database = "ok"
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        database = "unavailable"
+    found = {
+        "database": await database_state(api.db),
+        "queue": "ok" if api.queue.healthy else "away",
+        "bus": "ok" if api.bus.healthy else "away",
+    }
+    status = "ok" if set(found.values()) == {"ok"} else "degraded" if found["database"] == "ok" else "unavailable"
     mode = "embedded" if api.settings.embedded else "distributed"
-    health = Health(database, __version__, api.settings.app_env, mode, {"database": database})
-    return Response(health, status_code=200 if database == "ok" else 503)
+    health = Health(status, __version__, api.settings.app_env, mode, found)
+    return Response(health, status_code=503 if status == "unavailable" else 200)
 
 
 @get("/livez", opt=OPEN, include_in_schema=False)

@@ -9,6 +9,7 @@ from tidings.api.intake import Intake
 from tidings.bus import Bus
 from tidings.db import Pool
 from tidings.projects import KeyRing, Principal
+from tidings.queue import Queue
 from tidings.settings import Settings
 
 Call = Request[Principal, Any, Any]
@@ -19,6 +20,7 @@ class Services(Struct, frozen=True):
 
     settings: Settings
     db: Pool
+    queue: Queue
     bus: Bus
     keys: KeyRing
     intake: Intake

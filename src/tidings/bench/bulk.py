@@ -22,9 +22,7 @@ async def measure(options: Options) -> list[Figure]:
         meter = Meter({"server": server, "load": loader}, {"postgres": server})
 
         async def posts(seconds: float) -> tuple[float, float]:
-            command = Post(
-                at.api_port, "/api/notifications/batch", here.api_key, CONNECTIONS, seconds, users, batch
-            )
+            command = Post(at.api_port, "/api/notifications/batch", here.api_key, CONNECTIONS, seconds, users, batch)
             posted = await loader.ask(command, Posted, seconds + 2 * GRACE_S)
             if posted.refused:
                 raise BenchError(f"{posted.refused} batches were refused: {posted.first_refusal}")

@@ -27,7 +27,7 @@ class Database(Struct, frozen=True):
 
 
 class Serve(Struct, frozen=True):
-    """How `server` opens the service. `roles`: as in `tidings serve --roles`. `emulators`: as the setting of that name."""
+    """How `server` opens the service: `roles` as in `tidings serve --roles`, `emulators` as in the settings."""
 
     data_dir: str
     roles: list[str]

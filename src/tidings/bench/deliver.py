@@ -1,6 +1,6 @@
 """`deliver`: accepted notifications until all are recorded as sent, against the same posts with nothing else."""
 
-from tidings.bench.commands import Database, Delivered, DeliverAll, Post, Posted, Push, Pushed
+from tidings.bench.commands import Database, DeliverAll, Delivered, Post, Posted, Push, Pushed
 from tidings.bench.figures import Figure, Leg, Meter, Options, compared, in_turn
 from tidings.bench.posts import GRACE_S
 from tidings.bench.processes import BenchError, Child

@@ -12,7 +12,7 @@ PAIRS = 3
 
 
 class Options(Struct, frozen=True):
-    """`seconds`: of one timed leg. `scale`: counts and sizes are multiplied by it. `pairs`: ceiling and figure in turn."""
+    """`seconds`: of one timed leg. `scale`: counts are multiplied by it. `pairs`: of ceiling and figure, in turn."""
 
     seconds: float = 3.0
     scale: float = 1.0

@@ -22,9 +22,7 @@ MOST_FRAMES = 10_000
 LEAVE_TIMEOUT_S = 30.0
 
 
-async def repeat(
-    command: Broadcast, sockets: Callable[[], int], write: Callable[[int], Awaitable[int]]
-) -> Broadcasted:
+async def repeat(command: Broadcast, sockets: Callable[[], int], write: Callable[[int], Awaitable[int]]) -> Broadcasted:
     """Call `write(number)` (→ bytes to each socket) again and again until the time is over."""
     began = time.monotonic()
     frames = size = 0

@@ -16,25 +16,27 @@ MARGIN_S = 60.0
 async def measure(options: Options) -> list[Figure]:
     """The figure. Raises `BenchError` when a frame does not come."""
     roles = ["api", "gateway", "worker", "scheduler"]
-    async with stage() as here, load() as (loader, _), emulators(here) as emulator:
-        async with service(here.serve(roles)) as (server, at):
-            users, seconds = options.count(USERS, 5), max(1.0, SECONDS * options.scale)
-            await seed(at.database, users)
-            meter = Meter({"server": server, "load": loader, "emulator": emulator}, {"postgres": server})
-            found: list[Trickled] = []
+    async with (
+        stage() as here,
+        load() as (loader, _),
+        emulators(here) as emulator,
+        service(here.serve(roles)) as (server, at),
+    ):
+        users, seconds = options.count(USERS, 5), max(1.0, SECONDS * options.scale)
+        await seed(at.database, users)
+        meter = Meter({"server": server, "load": loader, "emulator": emulator}, {"postgres": server})
+        found: list[Trickled] = []
 
-            async def run(seconds: float) -> tuple[float, float]:
-                command = Trickle(
-                    at.api_port, at.gateway_port, here.api_key, here.secret, users, RATE, seconds
-                )
-                trickled = await loader.ask(command, Trickled, seconds + MARGIN_S)
-                if trickled.frames != trickled.requests:
-                    raise BenchError(f"{trickled.frames} frames came of {trickled.requests} notifications")
-                found.append(trickled)
-                return trickled.requests, seconds
+        async def run(seconds: float) -> tuple[float, float]:
+            command = Trickle(at.api_port, at.gateway_port, here.api_key, here.secret, users, RATE, seconds)
+            trickled = await loader.ask(command, Trickled, seconds + MARGIN_S)
+            if trickled.frames != trickled.requests:
+                raise BenchError(f"{trickled.frames} frames came of {trickled.requests} notifications")
+            found.append(trickled)
+            return trickled.requests, seconds
 
-            await run(WARM_UP_S)
-            leg = await meter.leg(lambda: run(seconds))
+        await run(WARM_UP_S)
+        leg = await meter.leg(lambda: run(seconds))
     return [_figure(found[-1], leg.cpu_us)]
 
 

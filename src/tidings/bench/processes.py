@@ -46,8 +46,8 @@ class Child:
         async with self._busy:
             writer.write(msgspec.json.encode(command) + b"\n")
             line = await self._line(timeout_s, type(command).__name__)
-        # The union's tags tell an answer from a failure; mypy can't follow a union made at run time.
-        answer = msgspec.json.decode(line, type=kind | Failed)  # type: ignore[operator]
+        # The tags tell an answer from a failure.
+        answer = msgspec.json.decode(line, type=kind | Failed)
         if isinstance(answer, Failed):
             raise BenchError(f"{self.name}: {type(command).__name__}: {answer.why}")
         return answer  # type: ignore[no-any-return]

@@ -43,7 +43,7 @@ def machine() -> Machine:
 def sync_ms() -> float:
     """The median time of a write of one database page with fsync, in the folder where the figures are measured."""
     took = []
-    with TemporaryFile(dir=Path("/tmp")) as file:  # noqa: S108 - the same file system as stage.py's
+    with TemporaryFile(dir=Path("/tmp")) as file:
         for _ in range(SYNCS):
             began = time.perf_counter()
             file.write(b"\0" * 8192)
@@ -94,7 +94,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 
 
 def _judged(wanted: str, reached: bool | None) -> str:
-    return f"{wanted} {'[green]reached[/]' if reached else '[red]missed[/]'}"
+    return f"{wanted} {'[green]✓[/]' if reached else '[red]✗[/]'}"
 
 
 def _amount(value: float, unit: str) -> str:

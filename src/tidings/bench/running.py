@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tidings.bench import accept, bulk, deliver, latency, report, sockets
 from tidings.bench.figures import Figure, Options
+from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
 
 FIGURES: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
@@ -55,12 +56,17 @@ def chosen(only: str) -> list[str]:
 
 async def measure(names: Sequence[str], options: Options, console: Console) -> list[Figure]:
     """One figure after the other, never two at once. SIGTERM ends it like Ctrl-C: what was started is stopped."""
-    this = asyncio.current_task()
+    this, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert this is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    loop.add_signal_handler(signal.SIGTERM, this.cancel)
     figures: list[Figure] = []
-    for name in names:
-        console.print(f"measuring {name} …", style="dim")
-        async with asyncio.timeout(FIGURE_TIMEOUT_S):
-            figures += await FIGURES[name](options)
+    try:
+        for name in names:
+            console.print(f"measuring {name} …", style="dim")
+            async with asyncio.timeout(FIGURE_TIMEOUT_S):
+                figures += await FIGURES[name](options)
+    except asyncio.CancelledError:
+        raise BenchError("stopped before everything was measured") from None
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
     return figures

@@ -23,14 +23,14 @@ from tidings.api.services import Call
 from tidings.app import App, Role
 from tidings.bench import bodies
 from tidings.bench.child import allow_many_files, obey
-from tidings.bench.commands import Database, Delivered, DeliverAll, Serve, Serving
+from tidings.bench.commands import Database, DeliverAll, Delivered, Serve, Serving
 from tidings.notifications import Notification
 from tidings.relay import relay
 from tidings.settings import Settings
 
 NO_WORK_PATH = "/bench/no-work"
 RESCUE_S = 3600.0  # only `DeliverAll` hands out what waits: nothing happens between the legs
-MOST_TASKS = 100_000
+MOST_TASKS = 1_000_000  # nothing is refused because much waits
 LOOK_EVERY_S = 0.005
 
 _NOTHING_DONE = Notification(
@@ -59,11 +59,13 @@ def settings_of(wanted: Serve) -> Settings:
         port=0,
         gateway_port=0,
         emulator_port=0,
+        operations_port=0,
         secret=SecretStr(wanted.secret),
         api_key=SecretStr(wanted.api_key),
         public_url=wanted.public_url,
         emulators=wanted.emulators,
         rescue_s=RESCUE_S,
+        max_backlog=MOST_TASKS,
         log_level="warning",
         demo=False,
     )
@@ -104,7 +106,9 @@ async def deliver_all(opened: App, command: DeliverAll) -> Delivered:
     async with asyncio.timeout(command.timeout_s):
         tickets = await tasks.publish_due(opened.db, MOST_TASKS, RESCUE_S)
         await relay(opened.queue, tickets)
-        while await opened.db.fetchval("SELECT EXISTS (SELECT FROM tasks)"):
+        while True:
+            if not await opened.db.fetchval("SELECT EXISTS (SELECT FROM tasks)"):
+                break
             await asyncio.sleep(LOOK_EVERY_S)
     return Delivered(time.monotonic() - began)
 

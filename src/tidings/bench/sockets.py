@@ -35,9 +35,7 @@ async def measure(options: Options) -> list[Figure]:
         ours, bares = await stack.enter_async_context(load()), await stack.enter_async_context(load())
         files = min(ours[1].open_files, bares[1].open_files)
         count = min(options.count(CONNECTIONS, 10), files - SPARE_FILES)
-        gateway, gateway_bytes = await _open(
-            stack, here, ours[0], "gateway", "tidings.bench.gateway", count, WELCOMED
-        )
+        gateway, gateway_bytes = await _open(stack, here, ours[0], "gateway", "tidings.bench.gateway", count, WELCOMED)
         protocol, bare_bytes = await _open(stack, here, bares[0], "bare", "tidings.bench.bare", count, bare.READY)
         sides = {"gateway": (gateway, ours[0]), "bare": (protocol, bares[0])}
 

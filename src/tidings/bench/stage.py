@@ -1,5 +1,6 @@
 """What a figure needs to begin: a folder that goes away again, keys of this run, users with phones, processes."""
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -43,12 +44,17 @@ class Stage(Struct, frozen=True):
         return self.folder / "emulators.json"
 
 
+def private_folder() -> Path:
+    """A new folder below /tmp that others may pass through: as root, the private PostgreSQL runs as somebody else."""
+    folder = Path(tempfile.mkdtemp(prefix=f"tidings-bench-{os.getpid()}-", dir="/tmp"))
+    folder.chmod(0o711)
+    return folder
+
+
 @asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
     """A private folder, removed in the end."""
-    # Below /tmp and open to pass through: as root, the private PostgreSQL runs as somebody else.
-    folder = Path(tempfile.mkdtemp(prefix="tidings-bench-", dir="/tmp"))  # noqa: S108
-    folder.chmod(0o711)
+    folder = private_folder()
     try:
         yield Stage(folder, secrets.token_urlsafe(32), "tk_" + secrets.token_urlsafe(32))
     finally:

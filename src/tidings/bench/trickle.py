@@ -17,6 +17,7 @@ from tidings.bench.readers import TOKEN_TTL_S, handshake
 
 CALLERS = 16
 CONNECT_TIMEOUT_S = 30.0
+LOOK_EVERY_S = 0.01
 LATE_S = 5.0  # what is not there so long after the last POST is missing
 _AT = re.compile(rb'"at":(\d+)\}')
 
@@ -105,14 +106,13 @@ async def trickle(command: Trickle) -> Trickled:
             for screen in [await _screen(command, times, n + 1, transports) for n in range(command.users)]:
                 await screen.ready
             for _ in range(CALLERS):
-                _, caller = await loop.create_connection(
-                    lambda: Caller(times, idle, waiting), HOST, command.api_port
-                )
+                _, caller = await loop.create_connection(lambda: Caller(times, idle, waiting), HOST, command.api_port)
                 transports.append(caller.transport)
         count = await _send_all(command, idle, waiting)
-        late_at = time.monotonic() + LATE_S
-        while len(times.frames_ms) < count and time.monotonic() < late_at:
-            await asyncio.sleep(0.01)
+        for _ in range(round(LATE_S / LOOK_EVERY_S)):
+            if len(times.frames_ms) >= count:
+                break
+            await asyncio.sleep(LOOK_EVERY_S)
     finally:
         for transport in transports:
             transport.abort()

@@ -44,9 +44,7 @@ async def push(command: Push) -> Pushed:
         ]
         left = iter(texts)
         began = time.monotonic()
-        refused = await asyncio.gather(
-            *(_sender(requests[n % len(requests)], left) for n in range(command.in_flight))
-        )
+        refused = await asyncio.gather(*(_sender(requests[n % len(requests)], left) for n in range(command.in_flight)))
         return Pushed(command.count, time.monotonic() - began, sum(refused))
     finally:
         for client in (*clients, token_client):

@@ -65,16 +65,14 @@ class Link:
         self._on_up = on_up
         self._beat = beat
         self._heard_at = 0.0
+        self._is_settled = False
         self._first_try = asyncio.Event()
         self._task = self._loop.create_task(self._keep_up(), name="bus link")
 
     @property
     def healthy(self) -> bool:
-        """Connected, and a heartbeat came back lately."""
-        return (
-            self.wire is not None
-            and self._loop.time() - self._heard_at < MISSED_BEATS * self._patience.beat_s
-        )
+        """Connected, all that was missed meanwhile is settled, and a heartbeat came back lately."""
+        return self._is_settled and self._loop.time() - self._heard_at < MISSED_BEATS * self._patience.beat_s
 
     def heard_beat(self) -> None:
         """A heartbeat has come back."""
@@ -151,6 +149,7 @@ class Link:
         self.heard_beat()
         try:
             await self._on_up()
+            self._is_settled = True
             self._first_try.set()
             while not wire.closed.done():
                 await self._beat()
@@ -165,6 +164,7 @@ class Link:
             wire.abort("its use failed, the log has the details")
         finally:
             self.wire = None
+            self._is_settled = False
             wire.abort("the bus was closed")
 
 

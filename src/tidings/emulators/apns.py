@@ -83,9 +83,7 @@ class Apns:
         self.refused.clear()
         self.devices.clear()
 
-    def _deliver(
-        self, request: Request, push: Push, problem: Response | None
-    ) -> Answer | Awaitable[Answer]:
+    def _deliver(self, request: Request, push: Push, problem: Response | None) -> Answer | Awaitable[Answer]:
         if problem is not None:
             return self._refuse(request, problem)
         answer = self._answer(request, push)

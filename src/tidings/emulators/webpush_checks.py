@@ -1,4 +1,5 @@
-"""What a push service checks of a request before it takes the message (RFC 8030 §5, RFC 8292 §4, RFC 8188 §2)."""
+"""What a push service checks of a request before it takes the message (RFC 8030 §5, RFC 8292 §4, RFC 8188
+§2)."""
 
 import base64
 import binascii

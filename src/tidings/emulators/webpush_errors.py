@@ -1,8 +1,8 @@
 """What push services answer when they refuse, each in the words of the service that is known best for it.
 
-Mozilla: `{code, errno, error, message, more_info}` (autopush, errors.md). Apple: `{"reason": …}` ("Sending web
-push notifications in web apps and browsers"). FCM: plain text. Windows: headers. Texts that were not seen are
-written from experience; statuses, errno and reasons are not.
+Mozilla: `{code, errno, error, message, more_info}` (autopush, errors.md). Apple: `{"reason": …}` ("Sending
+web push notifications in web apps and browsers"). FCM: plain text. Windows: headers. Texts that were not seen
+are written from experience; statuses, errno and reasons are not.
 """
 
 import msgspec

@@ -1,7 +1,7 @@
 """Browsers whose name says what shall happen to their messages: every answer of a push service, provoked.
 
-A browser is made with a name of its own (`POST /browsers {"id": "gone-7"}`). One that begins with one of these
-words gets the answer beside it; what follows the word is free. `<n>`, `<s>`, `<ms>` are whole numbers.
+A browser is made with a name of its own (`POST /browsers {"id": "gone-7"}`). One that begins with one of
+these words gets the answer beside it; what follows the word is free. `<n>`, `<s>`, `<ms>` are whole numbers.
 
 =======================  ========  =================================================  =====
 name begins with         HTTP      words of the answer                                taken

@@ -43,8 +43,8 @@ class WebPushProvider:
         return self._vapid.public_text
 
     async def send(self, message: Message) -> Outcome:
-        """One call. Repeating is safe for the person who is notified: the topic and the tag are the same, so a
-        repeat replaces what it repeats, whether it still waits at the push service or is shown already."""
+        """One call. Repeating is safe for the person who is notified: the topic and the tag are the same, so
+        a repeat replaces what it repeats, whether it still waits at the push service or is shown already."""
         try:
             subscription = parse_subscription(message.address, self._guard)
         except SubscriptionError as error:
@@ -93,7 +93,8 @@ class WebPushProvider:
         await self._encrypt.close()
 
     def _judged(self, subscription: Subscription, outcome: Gone) -> Gone | Paused:
-        """Another key made this subscription, says the service. When it was ours after all, we are at fault."""
+        """Another key made this subscription, says the service. When it was ours after all, we are at
+        fault."""
         if subscription.made_with == self._vapid.public_text:
             return Paused(Reason.PUSH_SERVICE_CREDENTIALS, outcome.detail)
         return outcome

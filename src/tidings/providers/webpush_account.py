@@ -15,12 +15,12 @@ class WebPushAccount(Struct, frozen=True):
     """One VAPID key and its subject. `private_key`: PEM, or 32 bytes in base64url. repr() does not show it.
 
     `subject`: `mailto:` or `https:` of the operator (Apple checks it). `allowed_hosts`: push services besides
-    the four vendors', `*.example.org` stands for all names below. `allowed_networks`: CIDR ranges where such a
-    service of one's own may be although they are not public. `emulated`: the bundled emulator, so this
+    the four vendors', `*.example.org` stands for all names below. `allowed_networks`: CIDR ranges where such
+    a service of one's own may be although they are not public. `emulated`: the bundled emulator, so this
     machine is allowed and nothing else is. `ca_pem`: more roots to trust. `timeout_s`: for one call.
     `retry_floor_s`: the least wait before a repeat when the push service names none. `connections`: clients
-    that share the calls to one push service. `threads`: for the encryption. `rest_s`: the longest rest of a push
-    service that refused the key or, five times in a row, the rate; 0: it never rests.
+    that share the calls to one push service. `threads`: for the encryption. `rest_s`: the longest rest of a
+    push service that refused the key or, five times in a row, the rate; 0: it never rests.
     """
 
     private_key: str
@@ -59,7 +59,8 @@ def guard_of(account: WebPushAccount) -> Guard:
 
 
 def check_account(account: WebPushAccount) -> Vapid:
-    """The account's key, ready to sign. Raises VapidError or ValueError: one sentence for who configures it."""
+    """The account's key, ready to sign. Raises VapidError or ValueError: one sentence for who configures
+    it."""
     vapid = load_vapid(account.private_key, account.subject)
     guard_of(account)
     if not 1 <= account.connections <= 64 or not 1 <= account.threads <= 64:

@@ -1,7 +1,7 @@
 """What a push service's answer means: `ROWS` is the whole table, the rest reads an answer for it.
 
-Every service speaks in its own way: Mozilla in JSON with an `errno` (autopush, errors.md), Apple in JSON with a
-`reason`, FCM in plain text or HTML, Windows in headers. `docs/providers/webpush.md` has the same table for
+Every service speaks in its own way: Mozilla in JSON with an `errno` (autopush, errors.md), Apple in JSON with
+a `reason`, FCM in plain text or HTML, Windows in headers. `docs/providers/webpush.md` has the same table for
 operators.
 """
 
@@ -70,7 +70,8 @@ _WORDS: tuple[tuple[re.Pattern[str], About], ...] = (
 class Row(Struct, frozen=True):
     """One line of the table; it matches when all its conditions hold, None being no condition.
 
-    `http`: first and last status. `wait_s`: for a Retry without Retry-After; None there means the caller's floor.
+    `http`: first and last status. `wait_s`: for a Retry without Retry-After; None there means the caller's
+    floor.
     """
 
     http: tuple[int, int]

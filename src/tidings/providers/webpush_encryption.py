@@ -1,7 +1,7 @@
 """Message encryption for Web Push: aes128gcm (RFC 8188) with keys agreed as in RFC 8291.
 
-The elliptic curve is nearly all of the cost (a new key pair and one ECDH for each message, RFC 8291 §3.1), and
-OpenSSL does it without the interpreter's lock. So messages that arrive together are encrypted together on
+The elliptic curve is nearly all of the cost (a new key pair and one ECDH for each message, RFC 8291 §3.1),
+and OpenSSL does it without the interpreter's lock. So messages that arrive together are encrypted together on
 threads, and the event loop stays free.
 """
 

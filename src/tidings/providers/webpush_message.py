@@ -1,4 +1,5 @@
-"""From a message to what a browser gets: the plain text (JSON) and the headers of the push. Pure, on the hot path.
+"""From a message to what a browser gets: the plain text (JSON) and the headers of the push. Pure, on the hot
+path.
 
 The JSON has one shape whether the browser shows it itself or a service worker does: `notification`, with the
 names of the Notifications API, and `data`. In a declarative message (`web_push: 8030`, WebKit's marker)

@@ -1,8 +1,8 @@
 """The `webpush` part of a notification: what a browser can show beyond title and body, typed.
 
-Names of notification options are those of the Notifications API (`NotificationOptions`) and of declarative web
-push. Unknown fields, wrong types and values that a push service would refuse are refused when the notification
-is accepted, with the path to the field. What is not given is left out.
+Names of notification options are those of the Notifications API (`NotificationOptions`) and of declarative
+web push. Unknown fields, wrong types and values that a push service would refuse are refused when the
+notification is accepted, with the path to the field. What is not given is left out.
 """
 
 from typing import Annotated, Any, Literal
@@ -36,11 +36,11 @@ class Action(_Part, frozen=True):
 class WebPushOverrides(_Part, frozen=True):
     """What a caller may add to, or change in, the Web Push message of one notification.
 
-    `navigate`: the URL that a click opens; relative ones count from the scope of the service worker. `data` is
-    laid over the notification's own. `topic`: at most 32 characters of the base64url alphabet; Apple decodes it,
-    so one of 4n+1 characters is refused. `ttl`: seconds, instead of the notification's. `declarative`: the
-    browser shows it without a service worker (Safari 18.4); needs `navigate`. `mutable`: the service worker may
-    change a declarative one first. `app_badge`: the number on the icon.
+    `navigate`: the URL that a click opens; relative ones count from the scope of the service worker. `data`
+    is laid over the notification's own. `topic`: at most 32 characters of the base64url alphabet; Apple
+    decodes it, so one of 4n+1 characters is refused. `ttl`: seconds, instead of the notification's.
+    `declarative`: the browser shows it without a service worker (Safari 18.4); needs `navigate`. `mutable`:
+    the service worker may change a declarative one first. `app_badge`: the number on the icon.
     """
 
     title: str | None = None

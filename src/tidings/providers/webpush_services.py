@@ -1,7 +1,9 @@
-"""The push services that subscriptions lead to: for each origin its connections, its VAPID token and its rests.
+"""The push services that subscriptions lead to: for each origin its connections, its VAPID token and its
+rests.
 
-A connection goes to an address that the guard checked (`addresses.py`). Names are looked up again every minute
-while they are used; connections move only when the address that they go to is no longer among the answers.
+A connection goes to an address that the guard checked (`addresses.py`). Names are looked up again every
+minute while they are used; connections move only when the address that they go to is no longer among the
+answers.
 """
 
 import asyncio
@@ -30,7 +32,8 @@ _CALLS_PER_LINE = 128
 
 
 class Line:
-    """One client. Its first call goes alone: a burst on a cold client would make a handshake for each call."""
+    """One client. Its first call goes alone: a burst on a cold client would make a handshake for each
+    call."""
 
     def __init__(self, client: Client, timeout_s: float) -> None:
         self.client = client

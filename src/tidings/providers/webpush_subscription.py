@@ -42,7 +42,8 @@ class SubscriptionError(ValueError):
 
 
 class Subscription(Struct, frozen=True):
-    """A subscription, read and checked. `p256dh`: 65 bytes, a point of P-256, which `public_key` is. `auth`: 16.
+    """A subscription, read and checked. `p256dh`: 65 bytes, a point of P-256, which `public_key` is. `auth`:
+    16.
 
     `made_with`: the VAPID public key it was made with, base64url, None when the page did not say.
     """

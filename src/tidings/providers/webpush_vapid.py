@@ -51,7 +51,8 @@ class Vapid(Struct, frozen=True):
 
 
 class Authorization(Struct, frozen=True):
-    """The `Authorization` header for one push service, to be renewed at `renew_at`. repr() does not show it."""
+    """The `Authorization` header for one push service, to be renewed at `renew_at`. repr() does not show
+    it."""
 
     value: str
     renew_at: datetime
@@ -63,7 +64,8 @@ class Authorization(Struct, frozen=True):
 def load_vapid(private_key: str, subject: str) -> Vapid:
     """Read the key: PEM (PKCS#8 or SEC 1), or the raw 32 bytes in base64url as web-push tools print it.
 
-    `subject`: `mailto:` or `https:`, whom the push service may turn to. Raises VapidError, which quotes no key.
+    `subject`: `mailto:` or `https:`, whom the push service may turn to. Raises VapidError, which quotes no
+    key.
     """
     if not (_MAILTO.fullmatch(subject) or _HTTPS.fullmatch(subject)) or subject.endswith(
         (".local", ".localhost")
@@ -81,7 +83,8 @@ def new_private_key() -> str:
 
 
 def authorize(vapid: Vapid, origin: str, now: datetime) -> Authorization:
-    """The header for the push service at `origin` (scheme, host and port, no slash at the end; RFC 8292 §2)."""
+    """The header for the push service at `origin` (scheme, host and port, no slash at the end; RFC 8292
+    §2)."""
     claims = {"aud": origin, "exp": int((now + LIFE).timestamp()), "sub": vapid.subject}
     token = jwt.encode(claims, vapid.key, algorithm="ES256")
     return Authorization(f"vapid t={token}, k={vapid.public_text}", now + LIFE / 2)

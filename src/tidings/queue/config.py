@@ -31,7 +31,7 @@ class RabbitConfig(Struct, frozen=True):
     password: str
     vhost: str = "/"
     prefix: str = "tidings"
-    prefetch: Mapping[Lane, int] = field(default_factory=lambda: PREFETCH)
+    prefetch: Mapping[Lane, int] = field(default_factory=lambda: dict(PREFETCH))
     tries: int = 3
     window: int = 500
     buffer: int = 20_000

@@ -151,7 +151,7 @@ def _url(config: RabbitConfig, role: str) -> URL:
 async def open_link(config: RabbitConfig, role: str) -> AsyncIterator[Link]:
     """A connection that is gone at the end, whatever the peer does. `role` shows in RabbitMQ's own lists.
 
-    Raises `BrokerGone`, and `SetupError` when the broker refuses these credentials or this vhost.
+    Raises `BrokerGone`, and `SetupError` when the broker refuses these credentials.
     """
     wire = _Socket(3.0 * config.heartbeat_s)
     connection = Connection(_url(config, role), transport_factory=wire)
@@ -172,13 +172,16 @@ async def open_link(config: RabbitConfig, role: str) -> AsyncIterator[Link]:
 
 
 def _explain(error: BrokerGone, config: RabbitConfig) -> None:
-    """Raise `SetupError` if waiting would not help."""
+    """Raise a clearer error: `SetupError` if waiting would not help."""
     where = f"RabbitMQ at {config.host}:{config.port}"
     if isinstance(error.__cause__, ProbableAuthenticationError):
         raise SetupError(f"{where} refuses the user {config.user} with this password.") from error
-    # aiormq meets the answer to Connection.Open, Connection.Close with 530 NOT_ALLOWED, as a wrong frame.
-    if isinstance(error.__cause__, InvalidFrameError) and "NOT_ALLOWED" in str(error.__cause__):
-        raise SetupError(f"{where} does not let {config.user} into the vhost {config.vhost}.") from error
+    # Connection.Close instead of Connection.Open-Ok. aiormq takes it for a wrong frame and drops its text; a
+    # vhost that is still coming up gets the same, so it is tried again.
+    if isinstance(error.__cause__, InvalidFrameError) and "Connection.Close" in str(error.__cause__):
+        raise BrokerGone(
+            f"the vhost {config.vhost} does not exist, is not up, or has no rights for {config.user}"
+        ) from error
 
 
 async def keep_connected(

@@ -70,9 +70,7 @@ async def deliver(work: Delivering, claims: Sequence[Claim]) -> int:
     return len(planned)
 
 
-def start_senders(
-    work: Delivering, planned: Sequence[Planned], answered: list[Attempted]
-) -> list[asyncio.Task[None]]:
+def start_senders(work: Delivering, planned: Sequence[Planned], answered: list[Attempted]) -> list[asyncio.Task[None]]:
     """Begin all attempts, each channel by itself so that a slow one holds up no other; answers fill `answered`.
 
     A task for each attempt would cost as much as the attempt. Sockets come first: their frames leave at once.
@@ -162,9 +160,7 @@ def message_of(work: Delivering, planned: Planned) -> Message:
     subject, address = planned.subject, planned.address
     receipt_url = None
     if work.receipt_url and address.device_id:
-        receipt = sign_receipt(
-            work.receipt_key, subject.project_id, subject.id, address.channel, address.device_id
-        )
+        receipt = sign_receipt(work.receipt_key, subject.project_id, subject.id, address.channel, address.device_id)
         receipt_url = work.receipt_url + receipt
     return Message(
         project_id=subject.project_id,

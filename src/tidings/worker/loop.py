@@ -32,9 +32,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to take tickets from all lanes."""
-        self._takers = [
-            asyncio.create_task(self._hand(lane)) for lane, hands in HANDS.items() for _ in range(hands)
-        ]
+        self._takers = [asyncio.create_task(self._hand(lane)) for lane, hands in HANDS.items() for _ in range(hands)]
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing more, and let what is in flight finish within `grace_s`; the lease covers the rest."""
@@ -58,9 +56,7 @@ class Worker:
     async def _handle(self, work: Delivering, tickets: Sequence[Ticket]) -> None:
         """One group. What goes wrong here is logged, and the scheduler brings the tasks again."""
         try:
-            claims = await tasks.claim(
-                work.db, [ticket.task_id for ticket in tickets], work.lease_s
-            )
+            claims = await tasks.claim(work.db, [ticket.task_id for ticket in tickets], work.lease_s)
             for claim in [claim for claim in claims if claim.kind == "broadcast" and not poison.is_poison(claim)]:
                 await broadcasts.send(work.db, self._bus, claim)
             for claim in [claim for claim in claims if poison.is_poison(claim)]:
@@ -68,14 +64,12 @@ class Worker:
             wanted = [claim for claim in claims if claim.kind != "broadcast" and not poison.is_poison(claim)]
             if wanted:
                 await deliver(work, wanted)
-            await self._queue.done(tickets)
         except StaleClaim as error:
             log.warning("claim_lost", detail=str(error))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            log.warning(
-                "group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}"
-            )
+            log.warning("group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         except Exception:
             log.exception("group_failed", tasks=[t.task_id for t in tickets])
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
+        await self._queue.done(tickets)  # also of what failed: it comes again from the database, not from the queue
