@@ -82,7 +82,7 @@ class Server:
 
     async def start(self) -> None:
         """Run it and wait until it answers. Running already: nothing to do."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             return
         self._process = self._spawn()
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -156,6 +156,7 @@ class Server:
 
 
 async def run(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
+    """Run a command to its end: exit status (-1: it took too long and was killed) and output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env=dict(env),

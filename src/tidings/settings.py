@@ -5,6 +5,7 @@ Names of the original service are kept (`PORT`, `DB_HOST` …); everything else 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -249,8 +250,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment only: one place to look."""
-        return (init_settings, env_settings)
+        """Only what `load` hands over: it has read the environment, and no file is looked at."""
+        return (init_settings,)
 
 
 def env_names() -> dict[str, list[str]]:
@@ -278,43 +279,53 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     values = {}
     for field, choices in names.items():
         given = [environ[name] for name in choices if name in environ]
-        if given:
-            values[field] = given[0].strip()
+        if given:  # a secret is taken as it is: what looks like a stray space may belong to it
+            values[field] = given[0] if _secret(field) else given[0].strip()
+    settings = None
     try:
-        settings = Settings.model_construct() if sentences else Settings(**values)  # type: ignore[arg-type]
+        settings = Settings(**values)  # type: ignore[arg-type]
+        sentences += _unsafe(settings)
     except ValidationError as error:
-        sentences += [f"{names[str(e['loc'][0])][0]}: {e['msg']}; it is {_shown(e, values)}" for e in error.errors()]
-        raise SetupError(_listed(sentences)) from None
-    sentences += _too_short(settings) if not sentences else []
-    if sentences:
-        raise SetupError(_listed(sentences))
+        sentences += [_sentence(names[str(e["loc"][0])], str(e["loc"][0]), e["msg"], values) for e in error.errors()]
+    if settings is None or sentences:
+        raise SetupError("These settings can't be used:\n" + "\n".join(f"  - {said}." for said in sentences)) from None
     return settings
 
 
-def _too_short(settings: Settings) -> list[str]:
+def _secret(field: str) -> bool:
+    return Settings.model_fields[field].annotation is SecretStr
+
+
+def _unsafe(settings: Settings) -> list[str]:
+    """What the types can't say."""
     secrets = {"TIDINGS_API_KEY": settings.api_key, "TIDINGS_SECRET": settings.secret}
-    return [
+    found = [
         f"{name} is too short to be safe: use at least 32 random characters, such as `openssl rand -base64 32`"
         for name, secret in secrets.items()
         if 0 < len(secret.get_secret_value()) < 32
     ]
+    key = settings.api_key.get_secret_value()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        found.append("TIDINGS_API_KEY must be ASCII letters, digits and signs without spaces: it travels in a header")
+    if settings.public_url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", settings.public_url):
+        found.append(
+            f"TIDINGS_PUBLIC_URL is {settings.public_url!r}: it must be an address such as https://push.example.com"
+        )
+    return found
 
 
-def _shown(error: object, values: Mapping[str, str]) -> str:
-    field = error["loc"][0]  # type: ignore[index]
-    secret = Settings.model_fields[field].annotation is SecretStr
-    return "hidden" if secret else repr(values.get(field, ""))
+def _sentence(names: list[str], field: str, said: str, values: Mapping[str, str]) -> str:
+    shown = "hidden" if _secret(field) else repr(values.get(field, ""))
+    default = Settings.model_fields[field].get_default(call_default_factory=True)
+    return f"{' or '.join(names)} is {shown}: {said}. Leave it out for the default, {default}"
 
 
 def _nearest(name: str, known: set[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only on the way out
 
-    close = get_close_matches(name, sorted(known), 1)
-    return f"did you mean {close[0]}?" if close else "remove it, or see `tidings config` for the names"
-
-
-def _listed(sentences: list[str]) -> str:
-    return "These settings can't be used:\n" + "\n".join(f"  - {s}." for s in sentences)
+    ours = {known_name.removeprefix("TIDINGS_"): known_name for known_name in sorted(known)}
+    close = get_close_matches(name.removeprefix("TIDINGS_"), ours, 1)
+    return f"perhaps {ours[close[0]]} is meant" if close else "remove it; `tidings config` prints the names"
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:

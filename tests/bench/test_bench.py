@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tidings.bench import commands, posts, processes, running
+from tidings.bench import commands, posts, processes, running, usage
 from tidings.bench.figures import Figure, Leg, Options, compared, quantile
 from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
@@ -32,7 +33,7 @@ def bench(*options: str) -> subprocess.Popen[str]:
 
 
 def left_behind(pid: int) -> list[str]:
-    """Folders and processes of the run with this pid that are still there. Every process names the run's folder."""
+    """Folders of the run with this pid, and processes that work in them, that are still there."""
     folder = f"tidings-bench-{pid}-"
     found = [str(path) for path in Path("/tmp").glob(folder + "*")]
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
@@ -41,6 +42,19 @@ def left_behind(pid: int) -> list[str]:
                 found.append(str(entry))
         except OSError:
             continue  # it has just ended
+    return found
+
+
+def programs(pids: Sequence[int]) -> set[str]:
+    """Which programs of a run are among these processes."""
+    found = set()
+    for pid in pids:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        except OSError:
+            continue
+        names = ("tidings.bench.server", "tidings.bench.load", "tidings.emulators", "postgres")
+        found |= {name for name in names if name in command}
     return found
 
 
@@ -96,17 +110,19 @@ def test_latency_has_its_quantiles(outcome: dict[str, Any]) -> None:
 
 
 def test_told_to_stop_it_takes_everything_along() -> None:
-    process = bench("--only", "accept", "--seconds", "30")
-    deadline = time.monotonic() + 60
-    while not any("cmdline" in found for found in left_behind(process.pid)):
-        assert time.monotonic() < deadline, "the service was not started"
+    process = bench("--only", "latency", "--scale", "4")
+    deadline, family = time.monotonic() + 60, usage.family(process.pid)
+    while len(programs(family)) < 4:
+        assert time.monotonic() < deadline, f"only these were started: {programs(family)}"
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
+        family = usage.family(process.pid)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=RUN_TIMEOUT_S)
     assert process.returncode == 2
     assert "stopped before everything was measured" in errors
     assert left_behind(process.pid) == []
+    assert programs(family) == set()
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,13 @@ async def test_all_histories_together_are_bounded_and_a_loss_is_told() -> None:
     assert len(mine.frames) == 1
 
 
+async def test_a_socket_that_refuses_is_not_counted() -> None:
+    bus = MemoryBus()
+    await bus.join(1, 7, deaf, None, None)
+    await bus.join(1, 7, well, None, None)
+    assert await bus.publish(1, 7, 1, b"{}") == 1
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["publish", "leave", "join", "wait"]), st.integers(1, 4)), max_size=60)
 )

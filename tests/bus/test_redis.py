@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from tests.bus.ear import Ear, until
 from tests.bus.gateways import Client, admin, bounds, gateways
@@ -148,6 +149,18 @@ async def test_every_key_expires(redis_address: Address) -> None:
         for key in keys:
             assert 0 < await redis.ask("PTTL", key) <= 30_000, key
         assert await redis.ask("HLEN", bus._keys((1, 7))[2]) == 256  # as long as the history
+
+
+async def test_it_works_on_the_event_loop_of_the_service_too(redis_address: Address) -> None:
+    async def talk() -> list[int]:
+        async with gateways(redis_address, 2) as (one, two):
+            client = Client(one, 1, 7)
+            await client.connect()
+            await asyncio.gather(*(two.publish(1, 7, key, b"%d" % key) for key in range(50)))
+            await until(lambda: len(client.keys) == 50)
+            return client.keys
+
+    assert await asyncio.to_thread(uvloop.run, talk()) == list(range(50))
 
 
 async def test_scripts_that_redis_forgets_are_sent_again(redis_address: Address) -> None:

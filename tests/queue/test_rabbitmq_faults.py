@@ -8,9 +8,9 @@ from msgspec import structs
 
 from tests.conftest import eventually
 from tests.queue.conftest import Opening, config_of
-from tests.queue.test_rabbitmq import depth, holds, take_all
+from tests.queue.test_rabbitmq import Stranger, depth, holds, take_all
 from tests.servers import Address, RabbitServer
-from tidings.queue import Lane, Ticket
+from tidings.queue import Lane, Ticket, wire
 from tidings.queue.rabbitmq import RabbitQueue
 
 # A queue's registration takes about a second to the disk (measured on 3.10.8); later kills lose nothing.
@@ -27,6 +27,15 @@ async def publish_at_once(queue: RabbitQueue, tickets: list[Ticket]) -> None:
     raise AssertionError("publish waited")
 
 
+async def take_until(queue: RabbitQueue, lane: Lane, wanted: set[int]) -> None:
+    """Take and do tickets until these tasks have all come."""
+    async with asyncio.timeout(30):
+        while wanted:
+            tickets = await queue.take(lane, 500)
+            wanted = wanted - {ticket.task_id for ticket in tickets}
+            await queue.done(tickets)
+
+
 async def test_a_killed_broker_keeps_what_it_confirmed_and_work_goes_on(
     rabbitmq_server: RabbitServer, opening: Opening
 ) -> None:
@@ -41,14 +50,68 @@ async def test_a_killed_broker_keeps_what_it_confirmed_and_work_goes_on(
     await publish_at_once(publisher, [Ticket(n, Lane.BULK, 500) for n in range(100, 150)])
     await queue.done(held)
     await rabbitmq_server.start()
-    taken: set[int] = set()
-    async with asyncio.timeout(30):
-        while len(taken) < 150:
-            tickets = await queue.take(Lane.BULK, 500)
-            taken |= {ticket.task_id for ticket in tickets}
-            await queue.done(tickets)
+    await take_until(queue, Lane.BULK, set(range(150)))
     await holds(lambda: queue.healthy and publisher.healthy)
     await depth(queue, "bulk", 0)
+
+
+async def test_killed_in_the_middle_of_the_flow_what_is_published_again_arrives(
+    rabbitmq_server: RabbitServer, opening: Opening
+) -> None:
+    queue = await opening(config_of(rabbitmq_server.address))
+    await asyncio.sleep(ON_DISK_S)
+    missing = set(range(3000))  # the part of the task rows: a task is missing until it is done
+
+    async def work() -> None:
+        while True:
+            tickets = await queue.take(Lane.NORMAL, 500)
+            missing.difference_update(ticket.task_id for ticket in tickets)
+            await queue.done(tickets)
+
+    async def publish_again() -> None:
+        while True:
+            for task_id in sorted(missing):
+                await publish_at_once(queue, [Ticket(task_id, Lane.NORMAL, 500)])
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.1)
+
+    running = [asyncio.create_task(work()), asyncio.create_task(publish_again())]
+    await holds(lambda: len(missing) < 2500)
+    await rabbitmq_server.kill()
+    assert missing
+    await rabbitmq_server.start()
+    await holds(lambda: not missing)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert queue.counts.reconnects >= 2
+
+
+async def test_poison_waits_until_there_is_a_place_for_dead_letters(
+    rabbitmq_server: RabbitServer, opening: Opening
+) -> None:
+    config = config_of(rabbitmq_server.address)
+    queue = await opening(config)
+    await rabbitmq_server.control("delete_queue", f"{config.prefix}.dead")
+    good = wire.encode(Lane.NORMAL, [(1, 1)])
+    await Stranger(config).put(f"{config.prefix}.normal", b"poison", good)
+    await take_until(queue, Lane.NORMAL, {1})
+    await depth(queue, "dead", 1)
+    assert queue.counts.dead_lettered == 1
+
+
+async def test_connecting_again_leaves_nothing_behind(
+    rabbitmq_server: RabbitServer, opening: Opening
+) -> None:
+    queue = await opening(config_of(rabbitmq_server.address))
+    await asyncio.sleep(0)
+    before = len(asyncio.all_tasks())
+    for round in range(1, 4):
+        await rabbitmq_server.control("close_all_connections", "a test")
+        await holds(lambda least=2 * round: queue.counts.reconnects >= least and queue.healthy)  # type: ignore[misc]
+        await queue.publish([Ticket(round, Lane.NORMAL)])
+        await take_until(queue, Lane.NORMAL, {round})
+    await holds(lambda: len(asyncio.all_tasks()) <= before + 2)
 
 
 async def test_without_a_broker_publishing_returns_at_once_and_the_buffer_is_bounded(
@@ -76,8 +139,7 @@ async def test_a_wiped_broker_gets_its_queues_again(rabbitmq_server: RabbitServe
     await rabbitmq_server.start()
     await holds(lambda: queue.healthy)
     await queue.publish([Ticket(2, Lane.NORMAL)])
-    taken = await take_all(queue, Lane.NORMAL, 1)
-    assert 2 in [ticket.task_id for ticket in taken]
+    await take_until(queue, Lane.NORMAL, {2})
 
 
 async def test_a_deleted_queue_is_declared_again(rabbitmq_server: RabbitServer, opening: Opening) -> None:
@@ -155,9 +217,7 @@ async def test_a_frozen_broker_is_noticed_by_the_heartbeat_messages(
         rabbitmq_server.thaw()
     await holds(lambda: queue.healthy)
     await queue.publish([Ticket(2, Lane.NORMAL)])
-    assert 2 in [ticket.task_id for ticket in await take_all(queue, Lane.NORMAL, 1)] or await take_all(
-        queue, Lane.NORMAL, 1
-    )
+    await take_until(queue, Lane.NORMAL, {2})
 
 
 async def test_done_of_an_earlier_connection_is_nothing_and_the_tickets_come_again(

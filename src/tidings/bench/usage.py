@@ -17,15 +17,25 @@ def cpu_s(pid: int) -> float:
 
 def family_cpu_s(pid: int) -> float:
     """CPU seconds of all descendants of the process, without itself; those that have ended included."""
-    families = _families()
-    total, waiting = 0.0, list(families.get(pid, ()))
-    while waiting:
-        one = waiting.pop()
+    ticks = 0
+    for one in family(pid):
         fields = _stat(one)
         if fields:
-            total += sum(int(fields[i]) for i in (_USER, _SYSTEM, _CHILD_USER, _CHILD_SYSTEM)) / _TICKS_PER_S
-        waiting += families.get(one, ())
-    return total
+            ticks += sum(int(fields[i]) for i in (_USER, _SYSTEM, _CHILD_USER, _CHILD_SYSTEM))
+    return ticks / _TICKS_PER_S
+
+
+def family(pid: int) -> list[int]:
+    """The children of the process, their children, and so on."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        fields = _stat(int(folder.name))
+        if fields:
+            children.setdefault(int(fields[_PARENT]), []).append(int(folder.name))
+    found = list(children.get(pid, ()))
+    for one in found:  # grows while it is read
+        found += children.get(one, ())
+    return found
 
 
 def memory_bytes(pid: int) -> int:
@@ -42,12 +52,3 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
-
-
-def _families() -> dict[int, list[int]]:
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        fields = _stat(int(folder.name))
-        if fields:
-            children.setdefault(int(fields[_PARENT]), []).append(int(folder.name))
-    return children

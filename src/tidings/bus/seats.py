@@ -29,33 +29,29 @@ class Seat:
 class Seats:
     """Sockets whose join is on its way count already, and get no frames yet."""
 
-    __slots__ = ("_arriving", "_seats")
+    __slots__ = ("_seats",)
 
     def __init__(self) -> None:
-        self._arriving: set[Sink] = set()
-        self._seats: dict[Sink, Seat] = {}
+        self._seats: dict[Sink, Seat | None] = {}  # None: on its way
 
     def __len__(self) -> int:
         """How many sockets this process has at the stream."""
-        return len(self._seats) + len(self._arriving)
+        return len(self._seats)
 
     def arrive(self, sink: Sink) -> None:
         """Its join begins. One that was here already gets nothing more until its answer: the gap holds it."""
-        self._seats.pop(sink, None)
-        self._arriving.add(sink)
+        self._seats[sink] = None
 
     def take(self, sink: Sink, seat: Seat) -> bool:
         """Its join is answered: from here on it gets frames. False: it has left meanwhile."""
-        if sink not in self._arriving:
+        if sink not in self._seats:
             return False
-        self._arriving.remove(sink)
         self._seats[sink] = seat
         return True
 
     def leave(self, sink: Sink) -> bool:
         """Forget the socket. False: it was not here."""
-        known = sink in self._seats or sink in self._arriving
-        self._arriving.discard(sink)
+        known = sink in self._seats
         self._seats.pop(sink, None)
         return known
 
@@ -63,6 +59,8 @@ class Seats:
         """Give the frame to every socket that it fits. Answers whom to tell that frames were lost."""
         told: list[Lost] = []
         for sink, seat in tuple(self._seats.items()):  # a sink that refuses may leave at once
+            if seat is None:
+                continue
             if seat.epoch == epoch and seat.offset + 1 == offset:
                 seat.offset = offset
                 sink(frame)  # one that refuses is closing, and leaves by itself
@@ -75,7 +73,7 @@ class Seats:
         something. Answers whom to tell."""
         told: list[Lost] = []
         for sink, seat in tuple(self._seats.items()):
-            if seat.epoch != epoch or seat.offset < offset:
+            if seat is not None and (seat.epoch != epoch or seat.offset < offset):
                 self._drop(sink, seat, told)
         return told
 

@@ -1,8 +1,8 @@
 """The devices that the emulated APNs knows, and device tokens that say what shall happen to them.
 
 Any hexadecimal token is a good one unless it was registered otherwise, or begins with `facade`. Tokens must
-be hexadecimal, so the words of other vendors' magic tokens are numbers here. What follows is free, so each test
-can have its own; 64 digits are usual.
+be hexadecimal, so the words of other vendors' magic tokens are numbers here. What follows is free, so each
+test can have its own; 64 digits are usual.
 
 ==================  ========  ====================================  =====  ===============================
 token begins with   HTTP      reason                                taken  remark
@@ -28,7 +28,7 @@ token begins with   HTTP      reason                                taken  remar
 ``facade00003``     reset     \\-                                    no     RST_STREAM INTERNAL_ERROR
 ``facade00004``     never     \\-                                    no     no answer for two minutes
 ``facade00005``     200       \\-                                    yes    and GOAWAY
-``facade00006``     cut, 200  \\-                                    yes    the first time the connection is cut
+``facade00006``     cut, 200  \\-                                    yes    the first time it is cut
 ``facade00007``     reset     \\-                                    yes    the first time REFUSED_STREAM
 ``facade1<ms>``     200       \\-                                    yes    four digits: that much later
 ``facade2<n>``      503, 200  ServiceUnavailable                    yes    two digits: fails n times

@@ -69,8 +69,8 @@ def check(request: Request, default_topic: str | None = None) -> Push | Response
 
 
 def _bad_own(headers: Mapping[str, str]) -> str | None:
-    """What is wrong with the headers that differ from push to push. Equal names arrive joined by a comma, which
-    no good value contains."""
+    """What is wrong with the headers that differ from push to push. Equal names arrive joined by a comma,
+    which no good value contains."""
     apns_id = headers.get("apns-id")
     if apns_id is not None and not _ID.fullmatch(apns_id):
         return "DuplicateHeaders" if "," in apns_id else "BadMessageId"

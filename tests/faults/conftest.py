@@ -1,0 +1,5 @@
+"""The private servers of the fault tests."""
+
+from tests.servers import servers
+
+__all__ = ["servers"]
