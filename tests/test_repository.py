@@ -22,11 +22,11 @@ MOST_LINES = 400
 
 # Each part of the package stands in one layer. A module may import its own layer and the ones below it.
 LAYERS = {
-    "roots": "__main__ app bench cli vendors welcome",
+    "roots": "__main__ app bench cli engine vendors welcome",
     "edges": "api console emulators gateway scheduler worker",
-    "nouns": """arrivals broadcasts dead_letters deliveries devices endpoints events idempotency ledger notifications
+    "nouns": """arrivals backlog broadcasts dead_letters deliveries devices endpoints events idempotency ledger notifications
                 preferences projects relay schedules tasks templates topics users""",
-    "tools": """bus coalesce db embedded health http listening logs metrics migrate operations partitions
+    "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate operations partitions
                 providers queue signing sql supervise vault""",
     "ground": "__init__ clock errors settings",
 }

@@ -10,6 +10,7 @@ that nobody sends notifications to. `ipaddress.is_global` is not the same list: 
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -29,6 +30,7 @@ MAX_ADDRESSES = 32
 Network = IPv4Network | IPv6Network
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
+_AUTHORITY = re.compile(r"[A-Za-z]+://([^/?#]+)")
 # Everything in IPv6 outside of this is for special purposes or not given out (RFC 4291 §2.4).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
@@ -135,9 +137,11 @@ def check_url(text: str, guard: Guard) -> Target:
     except ValueError:
         raise AddressRefused("the URL can't be read") from None
     host, port = url.host_str, url.port_or_known_default
-    if not host or not port or "//" not in text:
-        raise AddressRefused("the URL needs a scheme, a host and a path")
-    if "@" in text.split("//", 1)[1].partition("/")[0]:
+    # The parser forgives a missing or third slash; what stands here must be what anybody else reads, too.
+    authority = _AUTHORITY.match(text)
+    if not host or not port or authority is None:
+        raise AddressRefused("the URL must begin with a scheme, :// and a host")
+    if "@" in authority[1]:
         raise AddressRefused("the URL must not hold a user or password")
     literal = url.domain is None
     if literal:

@@ -87,8 +87,7 @@ def test_the_link_in_the_root_is_a_link() -> None:
 
 @pytest.mark.parametrize("missing", sorted(SECRETS))
 def test_nothing_starts_without_its_secret(checkout: Checkout, missing: str) -> None:
-    filled = {name: "x" * 40 for name in SECRETS - {missing}}
-    done = checkout.run("-f", "deploy/compose.yaml", "--env-file", "/dev/null", **filled)
+    done = checkout.run(**{missing: ""})  # the environment goes before .env
     assert done.returncode != 0
     assert "make env" in done.stderr
 

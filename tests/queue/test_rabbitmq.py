@@ -17,7 +17,7 @@ from tests.conftest import eventually
 from tests.queue.conftest import Opening, config_of
 from tests.servers import Address
 from tidings.errors import SetupError
-from tidings.queue import Lane, Ticket, wire
+from tidings.queue import Lane, QueueUnavailable, Ticket, wire
 from tidings.queue.config import RabbitConfig
 from tidings.queue.rabbitmq import RabbitQueue, open_rabbitmq
 from tidings.queue.topology import dead_queue, lane_queue
@@ -45,7 +45,10 @@ async def depth(queue: RabbitQueue, key: str, wanted: int) -> None:
     """Wait until so many messages are ready."""
 
     async def asked() -> bool | None:
-        return True if (await queue.depths())[key] == wanted else None
+        try:
+            return True if (await queue.depths())[key] == wanted else None
+        except QueueUnavailable:
+            return None
 
     await eventually(asked)
 

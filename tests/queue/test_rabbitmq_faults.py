@@ -46,7 +46,7 @@ async def test_a_killed_broker_keeps_what_it_confirmed_and_work_goes_on(
     await holds(lambda: publisher.counts.confirmed == 100)
     held = await take_all(queue, Lane.BULK, 20)
     await rabbitmq_server.kill()
-    await holds(lambda: not queue.healthy and not publisher.healthy)
+    await holds(lambda: not queue.consuming and not publisher.publishing)
     await publish_at_once(publisher, [Ticket(n, Lane.BULK, 500) for n in range(100, 150)])
     await queue.done(held)
     await rabbitmq_server.start()
@@ -97,7 +97,6 @@ async def test_poison_waits_until_there_is_a_place_for_dead_letters(
     await Stranger(config).put(f"{config.prefix}.normal", b"poison", good)
     await take_until(queue, Lane.NORMAL, {1})
     await depth(queue, "dead", 1)
-    assert queue.counts.dead_lettered == 1
 
 
 async def test_connecting_again_leaves_nothing_behind(
@@ -120,7 +119,7 @@ async def test_without_a_broker_publishing_returns_at_once_and_the_buffer_is_bou
     queue = await opening(config_of(rabbitmq_server.address, buffer=100))
     await asyncio.sleep(ON_DISK_S)
     await rabbitmq_server.kill()
-    await holds(lambda: not queue.healthy)
+    await holds(lambda: not queue.publishing and not queue.consuming)
     for _ in range(3):  # as the scheduler does, again and again
         await publish_at_once(queue, [Ticket(n, Lane.NORMAL) for n in range(1000)])
     await publish_at_once(queue, [Ticket(1, Lane.CRITICAL)])
