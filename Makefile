@@ -7,13 +7,16 @@ LOCK := compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types check format lock bench clean environment dev-environment
+.PHONY: help run env test lint types check format lock bench clean environment dev-environment
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 run: environment  ## Start Tidings, everything in one process; Ctrl-C stops it
 	@exec $(BIN)/tidings serve
+
+env:  ## Write .env with random secrets, for docker compose; one that is there stays
+	@sh deploy/make-env.sh
 
 test: dev-environment  ## Run all tests; TESTS="tests/queue -k lanes" runs some
 	@$(BIN)/python -m pytest $(TESTS)

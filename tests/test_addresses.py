@@ -1,4 +1,5 @@
-"""The address guard: every spelling of an inner address is refused, and what was checked is what is called."""
+"""The address guard: every spelling of an inner address is refused, and what was checked is what is
+called."""
 
 import asyncio
 import socket
@@ -56,7 +57,7 @@ def test_public_addresses_pass(address: str) -> None:
     check_address(address)
 
 
-@pytest.mark.parametrize(("network", "why"), BLOCKED, ids=lambda value: str(value))
+@pytest.mark.parametrize(("network", "why"), BLOCKED, ids=str)
 def test_every_row_of_the_table_blocks_both_its_ends(network: object, why: str) -> None:
     block = ip_network(str(network))
     for end in (block[0], block[-1]):
@@ -244,7 +245,11 @@ async def test_the_call_goes_to_the_checked_address_with_the_name_in_host() -> N
 
     server = await serve(app)
     target = Target(
-        f"http://push.invalid:{server.port}/x", f"http://push.invalid:{server.port}", "push.invalid", server.port, False
+        f"http://push.invalid:{server.port}/x",
+        f"http://push.invalid:{server.port}",
+        "push.invalid",
+        server.port,
+        False,
     )
     client = await asyncio.to_thread(open_pinned, target, "127.0.0.1", timeout_s=5)
     response = await client.post(target.url).body_bytes(b"x").build().send()

@@ -25,7 +25,7 @@ async def test_calls_during_a_write_go_together_in_the_next() -> None:
     gate.set()
     assert await asyncio.gather(*calls) == [n * 10 for n in range(8)]
     assert [len(batch) for batch in batches] == [5, 3]
-    assert sorted(sum(batches, [])) == list(range(8))
+    assert sorted(item for batch in batches for item in batch) == list(range(8))
 
 
 async def test_one_bad_item_fails_alone() -> None:

@@ -53,7 +53,7 @@ async def test_it_dies_with_a_parent_that_is_killed_and_starts_again(folder: Pat
         "import sys, time; from pathlib import Path; from tidings import embedded; "
         "embedded.start(Path(sys.argv[1])); print('up', flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)  # noqa: ASYNC220
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"up\n"
     pid = pid_of(folder)

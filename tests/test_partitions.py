@@ -1,6 +1,7 @@
 """A range of ids for each day: made ahead, entered at midnight, dropped whole."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 from tests.conftest import Project
 from tidings import clock, partitions
@@ -16,7 +17,7 @@ async def test_today_and_the_days_ahead_are_there_and_join_without_a_gap(app: Ap
     made = await days(app)
     assert {today + timedelta(days=n) for n in range(partitions.DAYS_AHEAD + 1)} <= set(made)
     ranges = sorted(made.values())
-    assert all(before[1] == after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(ranges))
 
 
 async def test_ids_move_to_the_new_day_and_never_back(app: App, project: Project) -> None:

@@ -45,5 +45,9 @@ async def test_the_views_show_what_happened(app: App, project: Project) -> None:
         )
         return found
 
-    assert [await count(v) for v in ("sent_notifications", "failed_notifications", "push_notification_logs")] == [1, 1, 2]
+    assert [await count(v) for v in ("sent_notifications", "failed_notifications", "push_notification_logs")] == [
+        1,
+        1,
+        2,
+    ]
     assert [await count(v) for v in ("notification_logs", "email_logs", "sms_logs")] == [2, 0, 0]

@@ -9,7 +9,9 @@ import tidings
 from tidings import db
 from tidings.app import App
 
-NOUNS = sorted(p.name.removesuffix(".sql") for p in resources.files("tidings.sql.queries").iterdir() if p.name.endswith(".sql"))
+NOUNS = sorted(
+    p.name.removesuffix(".sql") for p in resources.files("tidings.sql.queries").iterdir() if p.name.endswith(".sql")
+)
 SOURCE = "\n".join(p.read_text() for p in Path(tidings.__file__).parent.rglob("*.py"))
 
 

@@ -27,7 +27,9 @@ def test_what_was_claimed_before_stays_alone() -> None:
 
 
 def test_kinds_do_not_mix_and_broadcasts_stay_alone() -> None:
-    groups = tasks._groups(due((1, "deliver", 1, 0), (2, "retry", 1, 0), (3, "broadcast", 1, 0), (4, "broadcast", 1, 0)))
+    groups = tasks._groups(
+        due((1, "deliver", 1, 0), (2, "retry", 1, 0), (3, "broadcast", 1, 0), (4, "broadcast", 1, 0))
+    )
     assert ids(groups) == [[1], [2], [3], [4]]
 
 
@@ -52,12 +54,19 @@ async def test_two_schedulers_never_publish_the_same_task(app: App, project: Pro
 async def test_one_task_for_each_lane_and_500_notifications(app: App, project: Project) -> None:
     user = await project.user()
     items = [
-        {"user_id": user, "title": "t", "lane": "bulk" if n % 4 == 0 else "normal", "scheduled_time": "2031-01-01T00:00:00Z"}
+        {
+            "user_id": user,
+            "title": "t",
+            "lane": "bulk" if n % 4 == 0 else "normal",
+            "scheduled_time": "2031-01-01T00:00:00Z",
+        }
         for n in range(1000)
     ]
     answer = await project.client.post("/api/notifications/batch", json={"notifications": items})
     assert answer.json()["accepted"] == 1000
-    rows = await app.db.fetch("SELECT lane, cardinality(subject_ids) AS size FROM tasks WHERE project_id = $1", project.id)
+    rows = await app.db.fetch(
+        "SELECT lane, cardinality(subject_ids) AS size FROM tasks WHERE project_id = $1", project.id
+    )
     assert sorted((row["lane"], row["size"]) for row in rows) == [("bulk", 250), ("scheduled", 250), ("scheduled", 500)]
     assert set(Lane) >= {row["lane"] for row in rows}
     await app.db.execute("DELETE FROM tasks WHERE project_id = $1", project.id)

@@ -32,21 +32,17 @@ async def test_the_walk_of_one_notification(own_data_dir: Path) -> None:
     async with open_app(chosen, frozenset({Role.API})) as api:
         assert api.new_key is not None
         headers = {"X-API-Key": api.new_key}
-        async with httpx.AsyncClient(
-            base_url=api.api_url, headers=headers, timeout=20, trust_env=False
-        ) as client:
+        async with httpx.AsyncClient(base_url=api.api_url, headers=headers, timeout=20, trust_env=False) as client:
             await walk(api, Project(projects.DEFAULT_PROJECT_ID, api.new_key, client), chosen)
 
 
 async def walk(api: App, project: Project, chosen: settings.Settings) -> None:
     user = await project.user(name="Ann", external_id="ann")
-    token = "confirming-walk"  # this emulated phone confirms what it gets
+    token = "confirming-walk"  # noqa: S105 - this emulated phone confirms what it gets
     device = await project.device(user, token)
 
     # 1. Decode and validate: a bad one is a problem, and nothing is stored.
-    refused = await project.client.post(
-        "/api/notifications", json={"user_id": user, "title": "x", "boddy": "typo"}
-    )
+    refused = await project.client.post("/api/notifications", json={"user_id": user, "title": "x", "boddy": "typo"})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/boddy")
     assert await api.db.fetchval("SELECT count(*) FROM notifications") == 0
 
@@ -57,14 +53,13 @@ async def walk(api: App, project: Project, chosen: settings.Settings) -> None:
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
     notification = answer.json()["id"]
     task = await api.db.fetchrow("SELECT * FROM tasks")
+    assert task is not None
     assert (task["subject_ids"], task["kind"], task["fence"]) == ([notification], "deliver", 0)
     assert (await ledger.read(api.db)).lost == []
 
     # 3. Relay: no worker runs in this process, so the ticket is taken by nobody; the scheduler will bring it again.
     others = frozenset({Role.GATEWAY, Role.WORKER, Role.SCHEDULER})
-    async with open_app(
-        settings.load(environ(chosen.data_dir, TIDINGS_PUBLIC_URL=api.api_url)), others
-    ) as rest:
+    async with open_app(settings.load(environ(chosen.data_dir, TIDINGS_PUBLIC_URL=api.api_url)), others) as rest:
         await meet(rest, project, user, device, token, notification)
 
         # 10. The ledger: all that was accepted is final, and no task is left.

@@ -199,7 +199,7 @@ def create_key(
     scopes: Annotated[str, typer.Option(help="send, read, admin; separated by commas")] = "send,read",
     project: Annotated[str, typer.Option(help="The project, made if it is new")] = "default",
     name: Annotated[str, typer.Option(help="What the key is for")] = "",
-    expires_in_days: Annotated[int, typer.Option(min=1, help="It ends by itself after so many days")] = 0,
+    expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500, help="It ends by itself after so many days")] = None,
 ) -> None:
     """Make an API key and print it. It can't be shown again."""
     from tidings import projects  # noqa: PLC0415
@@ -208,6 +208,8 @@ def create_key(
         wanted = [projects.Scope(scope.strip()) for scope in scopes.split(",")]
     except ValueError as error:
         raise SetupError(f"--scopes: {error}; there are {', '.join(projects.Scope)}.") from None
+    if not 0 < len(project) <= 255 or len(name) > 255:
+        raise SetupError("--project and --name may have up to 255 characters, and a project needs a name.")
     expires_at = clock.now() + timedelta(days=expires_in_days) if expires_in_days else None
 
     async def create(db: "Pool") -> str:
@@ -225,13 +227,14 @@ def list_keys() -> None:
 
     for project, key in asyncio.run(_with_database(projects.list_keys)):
         state = "revoked" if key.revoked_at else "active"
-        if key.expires_at:
-            state += f", until {key.expires_at:%Y-%m-%d %H:%M}Z"
+        if key.expires_at and not key.revoked_at:
+            ended = key.expires_at <= clock.now()
+            state = f"{'expired' if ended else 'active, until'} {key.expires_at:%Y-%m-%d %H:%M}Z"
         typer.echo(f"{key.id:>5}  {project:20} {key.hint}…  {','.join(key.scopes):16} {state:10} {key.name}")
 
 
 @keys.command("revoke")
-def revoke_key(key_id: int) -> None:
+def revoke_key(key_id: Annotated[int, typer.Argument(min=1, max=2**63 - 1)]) -> None:
     """Refuse a key from now on, everywhere within two seconds. Twice is safe."""
     from tidings import projects  # noqa: PLC0415
 

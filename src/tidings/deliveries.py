@@ -170,9 +170,7 @@ async def confirm(db: Pool, confirmations: Sequence[Confirmation]) -> set[int]:
     return found
 
 
-async def of_notification(
-    db: Pool | Connection, notification_id: int, suppressions: Sequence[str]
-) -> list[Delivery]:
+async def of_notification(db: Pool | Connection, notification_id: int, suppressions: Sequence[str]) -> list[Delivery]:
     """All that was planned for a notification: deliveries with their attempts, then what was suppressed and why."""
     attempts: dict[tuple[str, int], list[Attempt]] = {}
     for row in await db.fetch(SQL["attempts_of_notification"], notification_id):

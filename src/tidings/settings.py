@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tidings.errors import SetupError
 
-
 OURS = frozenset({"TIDINGS_PROCESS"})  # not a setting: how a supervisor numbers its processes
 
 
@@ -99,7 +98,7 @@ class Settings(BaseSettings):
     redis_host: str = Field(
         "",
         validation_alias=_env("REDIS_HOST"),
-        description="Redis host. Empty: presence, limits and recovery are kept in this process, which is right for one.",
+        description="Redis host. Empty: presence, limits and recovery are kept in this process; right for just one.",
     )
     redis_port: int = Field(6379, ge=1, le=65535, validation_alias=_env("REDIS_PORT"), description="Redis port.")
     redis_password: SecretStr = Field(
@@ -219,7 +218,7 @@ class Settings(BaseSettings):
         ge=0,
         le=3650,
         validation_alias=_env("TIDINGS_RETENTION_DAYS"),
-        description="Days for which notifications, deliveries and attempts are kept; whole days are dropped after that. "
+        description="Days for which notifications, deliveries and attempts are kept; whole days go after that. "
         "0: for ever.",
     )
     gateway_origins: str = Field(
@@ -330,12 +329,13 @@ def _nearest(name: str, known: set[str]) -> str:
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
     """(name, value in force, description) of every setting, secrets masked."""
-    rows = []
-    for field, choices in env_names().items():
-        value = getattr(settings, field)
-        if isinstance(value, SecretStr):
-            shown = "********" if value.get_secret_value() else ""
-        else:
-            shown = str(value)
-        rows.append((choices[0], shown, Settings.model_fields[field].description or ""))
-    return rows
+    return [
+        (choices[0], _masked(getattr(settings, field)), Settings.model_fields[field].description or "")
+        for field, choices in env_names().items()
+    ]
+
+
+def _masked(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "********" if value.get_secret_value() else ""
+    return str(value)

@@ -133,9 +133,7 @@ def _read_claims(secret: bytes, token: str) -> dict[str, Any]:
     try:
         if jwt.get_unverified_header(token) != _HEADER:
             raise BadToken(Fault.WRONG_TYPE)
-        claims = jwt.decode(
-            token, secret, algorithms=["HS256"], audience=_AUDIENCE, issuer=_ISSUER, options=_OPTIONS
-        )
+        claims = jwt.decode(token, secret, algorithms=["HS256"], audience=_AUDIENCE, issuer=_ISSUER, options=_OPTIONS)
     except jwt.InvalidSignatureError as error:
         raise BadToken(Fault.BAD_SIGNATURE) from error
     except jwt.InvalidAudienceError as error:

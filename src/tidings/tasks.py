@@ -11,9 +11,7 @@ from tidings.queue import Lane, Ticket
 
 SQL = load("tasks")
 
-GROUP_SIZE = (
-    500  # notifications in one task: one load, one record, and a bounded loss of time when a worker dies
-)
+GROUP_SIZE = 500  # notifications in one task: one load, one record, and a bounded loss of time when a worker dies
 
 
 class Claim(Struct, frozen=True):
@@ -72,9 +70,7 @@ async def publish_due(db: Pool, most: int, rescue_s: float) -> list[Ticket]:
     async with db.acquire() as connection, connection.transaction():
         rows = await connection.fetch(SQL["due"], most)
         tickets = []
-        for group in _groups(
-            [(r["id"], (r["project_id"], r["kind"], r["lane"]), r["size"], r["fence"]) for r in rows]
-        ):
+        for group in _groups([(r["id"], (r["project_id"], r["kind"], r["lane"]), r["size"], r["fence"]) for r in rows]):
             first, size = group[0][0], sum(member[2] for member in group)
             if len(group) > 1:
                 await connection.fetchval(SQL["merge"], first, [member[0] for member in group[1:]])

@@ -56,11 +56,7 @@ async def walk(app: App, accepted: Accepted) -> list[str]:
     lines = ["", f"The first notification (id {accepted.id}) went to the emulated phone of the demo user:"]
     for step, at in steps:
         when = f"{at:%H:%M:%S.%f}"[:-3] + "Z" if at else "not yet"
-        after = (
-            f"  +{(at - row['created_at']).total_seconds() * 1000:.0f} ms"
-            if at and step != "accepted"
-            else ""
-        )
+        after = f"  +{(at - row['created_at']).total_seconds() * 1000:.0f} ms" if at and step != "accepted" else ""
         lines.append(f"  {step:10} {when}{after}")
     return lines
 
@@ -78,9 +74,7 @@ def addresses(app: App, user_id: int) -> list[str]:
     elif app.settings.api_key.get_secret_value():
         lines.append("  API key    the one in TIDINGS_API_KEY")
     else:
-        lines.append(
-            "  API key    printed at the first start; `tidings keys create --scopes admin` makes another"
-        )
+        lines.append("  API key    printed at the first start; `tidings keys create --scopes admin` makes another")
     body = f'{{"user_id": {user_id}, "title": "Hello", "body": "Sent by hand"}}'
     return [
         *lines,

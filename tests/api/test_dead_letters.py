@@ -33,7 +33,10 @@ async def test_redriven_it_is_attempted_again_and_the_count_goes_on(app: App, pr
     good = await project.device(user, f"good-{project.id}")
     notification = await project.send(user)
     shown = await project.until(notification, "sent")
-    assert {d["device_id"]: d["status"] for d in shown["deliveries"] if d["device_id"]} == {device: "failed", good: "sent"}
+    assert {d["device_id"]: d["status"] for d in shown["deliveries"] if d["device_id"]} == {
+        device: "failed",
+        good: "sent",
+    }
     await project.device(user, f"sender-id-mismatch-{project.id}")  # the phone registers again, so it is enabled
     answer = await project.client.post("/api/dead-letters/redrive", json={"notification_ids": [notification]})
     assert (answer.status_code, answer.json()) == (202, {"deliveries": 1, "notifications": 1})

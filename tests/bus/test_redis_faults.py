@@ -138,6 +138,8 @@ async def test_one_key_that_redis_evicts(redis_server: RedisServer, victim: str,
         assert await redis.ask("DEL", key) == 1
         await client.connect()
         assert (client.paged, client.keys) == ((1, [1]) if told else (0, [1, 2]))
+        if victim == "stream":  # the new one begins empty
+            assert await redis.ask("EXISTS", *gateway._keys((1, 7))[1:]) == 0
         await works(publisher, client, 3)
         await gateway.leave(1, 7, client.take)
         await publisher.publish(1, 7, 4, b"4")
@@ -231,6 +233,32 @@ async def test_the_last_message_is_lost_and_no_other_follows(redis_server: Redis
         await until(lambda: client.must_return)  # found by the refresh, which checks the position
         await client.come_back()
         assert client.keys == [1, 2]
+
+
+async def test_a_gateway_that_is_silent_for_long_holds_nothing(redis_server: RedisServer) -> None:
+    """Its machine is gone, and its connection does not know yet."""
+    async with gateways(redis_server.address, 2, bounds(refresh_s=0.05)) as (gateway, api):
+        ear = Ear()
+        await gateway.join(1, 7, ear.take, None, None)
+        assert await api.publish(1, 7, 1, b"1") == 1
+        gateway._refreshing.cancel()
+        async with asyncio.timeout(PATIENCE_S):
+            while (await api.presence(1, 7)).online:  # noqa: ASYNC110 - Redis is what is waited for
+                await asyncio.sleep(0.01)
+        assert await api.publish(1, 7, 2, b"2") == 0
+        assert (await api.presence(1, 7)).last_seen_at is not None
+
+
+async def test_an_open_socket_keeps_its_stream_for_ever(redis_server: RedisServer) -> None:
+    async with gateways(redis_server.address, 1) as (bus,), admin(redis_server.address) as redis:
+        await bus.join(1, 7, Ear().take, None, None)
+        await bus.publish(1, 7, 1, b"1")
+        await bus.broadcast(1, 1, b"1")
+        for key in bus._keys((1, 7), (1, None)):
+            assert await redis.ask("PEXPIRE", key, 5000) == 1
+            async with asyncio.timeout(PATIENCE_S):
+                while await redis.ask("PTTL", key) <= 5000:  # noqa: ASYNC110 - Redis is what is waited for
+                    await asyncio.sleep(0.01)
 
 
 async def test_a_redis_that_hangs(redis_server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""Every answer in answers/apns, and every row of the table, leads to the outcome that Apple's page asks for."""
+"""Every answer in answers/apns, and every row of the table, leads to the outcome that Apple asks for."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -363,9 +363,7 @@ async def test_an_expired_token_is_replaced_once_and_sent_again(vendor: Vendor) 
     assert Counter(type(each) for each in got) == {Sent: 100}
     assert vendor.apns.refused.keys() == {"403 ExpiredProviderToken"}
     vendor.apns.authority.ahead_s = 3600 * 3
-    assert await provider.send(message(phone(14))) == Paused(
-        Reason.CREDENTIALS, "403 ExpiredProviderToken"
-    )
+    assert await provider.send(message(phone(14))) == Paused(Reason.CREDENTIALS, "403 ExpiredProviderToken")
     await provider.close()
 
 

@@ -104,7 +104,9 @@ async def test_a_burst_is_encrypted_beside_the_event_loop() -> None:
 
 def test_the_rfcs_token_is_good_by_our_reading() -> None:
     key = ec.EllipticCurvePublicKey.from_encoded_point(CURVE, raw_of(RFC_KEY))
-    claims = jwt.decode(RFC_TOKEN, key, algorithms=["ES256"], options={"verify_exp": False, "verify_aud": False})
+    claims = jwt.decode(
+        RFC_TOKEN, key, algorithms=["ES256"], options={"verify_exp": False, "verify_aud": False}
+    )
     assert claims == {"aud": "https://push.example.net", "exp": 1453523768, "sub": "mailto:push@example.com"}
 
 
@@ -117,7 +119,11 @@ def test_a_token_says_what_the_rfc_wants() -> None:
     public = ec.EllipticCurvePublicKey.from_encoded_point(CURVE, raw_of(key))
     assert jwt.get_unverified_header(token) == {"typ": "JWT", "alg": "ES256"}
     claims = jwt.decode(
-        token, public, algorithms=["ES256"], audience="https://push.example.net", options={"verify_exp": False}
+        token,
+        public,
+        algorithms=["ES256"],
+        audience="https://push.example.net",
+        options={"verify_exp": False},
     )
     assert claims["sub"] == "mailto:push@example.org"
     assert NOW < datetime.fromtimestamp(claims["exp"], UTC) <= NOW + timedelta(hours=12)

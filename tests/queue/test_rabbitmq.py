@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from urllib.parse import quote
 
 import aiormq
 import msgspec
@@ -60,7 +61,9 @@ class Stranger:
         self._config = config
 
     async def _with_channel(self, work: Callable[[aiormq.abc.AbstractChannel], Awaitable[None]]) -> None:
-        url = f"amqp://{self._config.user}:{self._config.password}@{self._config.host}:{self._config.port}/"
+        entry = f"{quote(self._config.user, safe='')}:{quote(self._config.password, safe='')}"
+        vhost = quote(self._config.vhost, safe="")
+        url = f"amqp://{entry}@{self._config.host}:{self._config.port}/{vhost}"
         async with asyncio.timeout(20):
             connection = await aiormq.connect(url)
             try:

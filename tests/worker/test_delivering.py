@@ -17,10 +17,7 @@ def push(shown: dict[str, Any], device_id: int) -> dict[str, Any]:
 
 async def test_sent_to_every_device_and_says_that_it_was_emulated(app: App, project: Project) -> None:
     user = await project.user(name="Ann")
-    devices = [
-        await project.device(user, f"plain-{project.id}-{n}", kind)
-        for n, kind in enumerate(("android", "ios"))
-    ]
+    devices = [await project.device(user, f"plain-{project.id}-{n}", kind) for n, kind in enumerate(("android", "ios"))]
     notification = await project.send(user, data={"message_id": 123, "sender": "bob"})
     shown = await project.until(notification, "sent")
     for device in devices:
@@ -104,9 +101,7 @@ async def test_removing_the_device_ends_its_retries(app: App, project: Project) 
     assert push(shown, device)["reason"] == "device_removed"
 
 
-async def test_deleting_the_user_ends_what_is_scheduled_and_erases_what_was_said(
-    app: App, project: Project
-) -> None:
+async def test_deleting_the_user_ends_what_is_scheduled_and_erases_what_was_said(app: App, project: Project) -> None:
     user = await project.user()
     body = {"user_id": user, "title": "secret", "scheduled_time": "2030-01-01T00:00:00Z"}
     scheduled = (await project.client.post("/api/notifications/schedule", json=body)).json()["id"]
@@ -133,9 +128,7 @@ async def test_cancelled_is_never_sent(app: App, project: Project) -> None:
     at = await app.db.fetchval("SELECT now() + interval '400 milliseconds'")
     body = {"user_id": user, "title": "later", "scheduled_time": at.isoformat()}
     notification = (await project.client.post("/api/notifications/schedule", json=body)).json()["id"]
-    assert (await project.client.post(f"/api/notifications/{notification}/cancel")).json()[
-        "status"
-    ] == "cancelled"
+    assert (await project.client.post(f"/api/notifications/{notification}/cancel")).json()["status"] == "cancelled"
 
     async def no_task() -> bool | None:
         left = await app.db.fetchval("SELECT count(*) FROM tasks WHERE $1 = ANY(subject_ids)", notification)

@@ -31,9 +31,7 @@ async def test_a_claimed_task_can_not_be_claimed_again(app: App, project: Projec
     assert await tasks.claim(app.db, [task], 60) == []
 
 
-async def test_after_the_lease_another_takes_over_and_the_first_records_nothing(
-    app: App, project: Project
-) -> None:
+async def test_after_the_lease_another_takes_over_and_the_first_records_nothing(app: App, project: Project) -> None:
     task, notification = await task_of(app, project)
     (stale,) = await tasks.claim(app.db, [task], 60)
     group = await load(app.db, [stale])

@@ -13,13 +13,16 @@ from tidings.clock import now
 from tidings.http import Answer, Failure
 from tidings.providers.apns_account import ApnsAccount, ApnsAccountError, check, parse_apns_account
 from tidings.providers.apns_answers import Then, outcome_of, outcome_of_failure, read, row_for
-from tidings.providers.apns_connections import Connection, Connections, open_client
+from tidings.providers.apns_connections import Connection, Connections, is_sent_away, open_client
 from tidings.providers.apns_message import Push, build
 from tidings.providers.apns_token import ProviderToken, ProviderTokens
 from tidings.providers.contract import Message, Outcome, Sent
 
 REPEATS_REST_S = 60.0
 """After a repeat met a 5xx too: no more of them for that long, so that an ailing APNs gets no double load."""
+
+SENT_AWAY_AT_MOST = 2
+"""How often one message follows APNs to another connection before it is left to the worker."""
 
 _PREPARED_AT_MOST = 64
 
@@ -51,8 +54,9 @@ class ApnsProvider:
         return self._account.emulated
 
     async def send(self, message: Message) -> Outcome:
-        """One call, and one repeat where APNs' answer asks for it (see `Then`). Repeating is safe for the
-        person who is notified: `apns-id`, collapse id and payload are the same."""
+        """One call, and one repeat where APNs sends it to another connection or its answer asks for it (see
+        `Then`). Repeating is safe for the person who is notified: `apns-id`, collapse id and payload are the
+        same."""
         push = build(message, self._account)
         if not isinstance(push, Push):
             return push
@@ -60,6 +64,10 @@ class ApnsProvider:
         token = self._tokens.current() if self._tokens is not None else None
         connection = connections.next()
         answer = await connection.call(self._request(connection, push, token))
+        for _ in range(SENT_AWAY_AT_MOST):
+            if not (isinstance(answer, Failure) and is_sent_away(answer)):
+                break
+            answer = await connection.call(self._request(connection, push, token))
         if isinstance(answer, Answer) and answer.status == 200:
             return Sent(answer.headers.get("apns-id", push.apns_id))
         if isinstance(answer, Answer):

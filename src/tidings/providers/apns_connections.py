@@ -26,6 +26,8 @@ WARM_S = 30.0
 LEAST_BETWEEN_S = 10.0
 """Between two replacements in one place: APNs takes rapid connecting and disconnecting for an attack."""
 
+# How the HTTP library words GOAWAY with NO_ERROR (RFC 9113 §6.8) and REFUSED_STREAM (§8.7); a test checks it.
+_SENT_AWAY = ("not a result of an error", "refused stream")
 _KEPT_HEADERS = ("apns-id", "retry-after")
 
 
@@ -43,6 +45,7 @@ class Connection:
         self._drained: asyncio.Event | None = None
         self._monotonic = monotonic
         self._warm_until = float("-inf")
+        self._breaks = 0
         self._probe: asyncio.Future[Answer | Failure | None] | None = None
 
     async def call(self, request: StreamRequest) -> Answer | Failure:
@@ -60,7 +63,7 @@ class Connection:
                 verdict = await asyncio.shield(self._probe)
                 if verdict is not None:
                     return verdict
-            return self._heard(await exchange(request, _KEPT_HEADERS))
+            return await self._exchange(request)
         finally:
             self._calls -= 1
             if self._drained is not None and not self._calls:
@@ -79,7 +82,7 @@ class Connection:
         self._probe = probe = asyncio.get_running_loop().create_future()
         verdict: Answer | Failure | None = None
         try:
-            answer = self._heard(await exchange(request, _KEPT_HEADERS))
+            answer = await self._exchange(request)
             if isinstance(answer, Failure):
                 verdict = Failure(answer.timed_out, maybe_sent=False, detail=answer.detail)
             elif answer.status == 403:
@@ -90,12 +93,16 @@ class Connection:
             self._probe = None
             probe.set_result(verdict)
 
-    def _heard(self, answer: Answer | Failure) -> Answer | Failure:
-        if isinstance(answer, Answer):
-            if answer.status != 403:
-                self._warm_until = self._monotonic() + WARM_S
-        elif not answer.timed_out:
-            self._warm_until = float("-inf")
+    async def _exchange(self, request: StreamRequest) -> Answer | Failure:
+        breaks = self._breaks
+        answer = await exchange(request, _KEPT_HEADERS)
+        if isinstance(answer, Failure):
+            if not answer.timed_out:
+                self._breaks += 1
+                self._warm_until = float("-inf")
+        elif answer.status != 403 and breaks == self._breaks:
+            # A late answer over a connection that has broken since says nothing about the next one.
+            self._warm_until = self._monotonic() + WARM_S
         return answer
 
 
@@ -145,6 +152,15 @@ class Connections:
         for closing in tuple(self._closing):
             closing.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+def is_sent_away(failure: Failure) -> bool:
+    """True when APNs asked for another connection instead of answering: GOAWAY, or too many streams.
+
+    What came after the GOAWAY's last stream was not taken. A call before it, whose connection then closed too
+    early, can't be told from that; so whoever repeats at once does it with the same `apns-id`.
+    """
+    return not failure.timed_out and any(words in failure.detail for words in _SENT_AWAY)
 
 
 def open_client(account: ApnsAccount) -> Client:

@@ -71,7 +71,7 @@ class WebPushProvider:
         try:
             body = await self._encrypt(Job(subscription, built.plaintext))
         except Unavailable:
-            return Retry(Reason.UNAVAILABLE, "too many messages wait to be encrypted")
+            return Retry(Reason.UNAVAILABLE, "closed, or too many messages wait to be encrypted")
         line = service.line(lines)
         authorization = service.authorization(self._vapid, now())
         answer = await line.call(_request(line, subscription, built, authorization, body))

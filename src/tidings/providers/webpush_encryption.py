@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
 from tidings.coalesce import Coalescer
+from tidings.errors import Unavailable
 from tidings.providers.webpush_subscription import Subscription
 
 MAX_BODY_BYTES = 4096
@@ -76,13 +77,18 @@ class Encrypter:
         self._gather = Coalescer(
             self._encrypt, most_items=_TOGETHER, most_batches=threads, most_waiting=100_000
         )
+        self._closed = False
 
     async def __call__(self, job: Job) -> bytes:
-        """The body of one push message. Raises `errors.Unavailable` when 100,000 messages wait already."""
+        """The body of one push message. Raises `errors.Unavailable` when 100,000 messages wait already, or
+        after `close`."""
+        if self._closed:
+            raise Unavailable("closed")
         return await self._gather(job)
 
     async def close(self) -> None:
         """Finish what was taken, then end the threads. Twice is safe."""
+        self._closed = True
         await self._gather.close()
         self._pool.shutdown(wait=False)
 

@@ -1,5 +1,4 @@
-"""The push services that subscriptions lead to: for each origin its connections, its VAPID token and its
-rests.
+"""The push services that subscriptions lead to: each origin's connections, VAPID token and rests.
 
 A connection goes to an address that the guard checked (`addresses.py`). Names are looked up again every
 minute while they are used; connections move only when the address that they go to is no longer among the
@@ -7,6 +6,7 @@ answers.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -29,6 +29,7 @@ MOST_SERVICES = 64
 CHECK_S = 60.0
 STRIKES = 5
 _CALLS_PER_LINE = 128
+_FIRST_S = 1.0  # then the connection stands, and it is the answer that takes its time
 
 
 class Line:
@@ -38,8 +39,7 @@ class Line:
     def __init__(self, client: Client, timeout_s: float) -> None:
         self.client = client
         self._timeout_s = timeout_s
-        self._warm = False
-        self._first = asyncio.Lock()
+        self._first: asyncio.Event | None = None
         self._calls = asyncio.Semaphore(_CALLS_PER_LINE)
 
     async def call(self, request: StreamRequest) -> Answer | Failure:
@@ -53,13 +53,16 @@ class Line:
         else:
             await self._calls.acquire()
         try:
-            if not self._warm:
-                async with self._first:
-                    if not self._warm:
-                        try:
-                            return await exchange(request, KEPT_HEADERS)
-                        finally:
-                            self._warm = True
+            if self._first is None:
+                self._first = asyncio.Event()
+                try:
+                    return await exchange(request, KEPT_HEADERS)
+                finally:
+                    self._first.set()
+            if not self._first.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_FIRST_S):
+                        await self._first.wait()
             return await exchange(request, KEPT_HEADERS)
         finally:
             self._calls.release()
@@ -181,10 +184,10 @@ class PushServices:
         A check that is due goes on beside the calls: they use an address that passed the last one.
         """
         stale = self._monotonic() - service.checked_at >= CHECK_S
-        if service.lines is not None and not stale:
-            return service.lines
         if self._closed:
             return Retry(Reason.CONNECTION, "closed")
+        if service.lines is not None and not stale:
+            return service.lines
         if service.checking is None:
             service.checking = asyncio.create_task(self._check(service), name="webpush address check")
         if service.lines is not None:
@@ -205,8 +208,7 @@ class PushServices:
         self._closed = True
         for service in self._known.values():
             if service.checking is not None:
-                service.checking.cancel()
-                await asyncio.wait([service.checking])
+                await asyncio.wait([service.checking])  # senders wait for it too; it has a deadline
             if service.lines is not None:
                 await service.lines.close()
 

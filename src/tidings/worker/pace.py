@@ -28,9 +28,7 @@ class Gate:
 
     def learn(self, outcome: object) -> None:
         """Tell the gate what became of a call."""
-        if (
-            isinstance(outcome, Paused) and outcome.reason is not Reason.VENDOR_CREDENTIALS
-        ):  # that is one platform's
+        if isinstance(outcome, Paused) and outcome.reason is not Reason.VENDOR_CREDENTIALS:  # that is one platform's
             self._paused = outcome
             self._until = time.monotonic() + outcome.after_s
         elif self._probing:

@@ -10,9 +10,7 @@ PUSH, WEBSOCKET = "push", "websocket"
 USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a device
 
 OPEN = frozenset({"pending", "sending"})
-ENDED = frozenset(
-    {"cancelled", "expired", "failed", "suppressed"}
-)  # "sent" and "delivered" may have more to send
+ENDED = frozenset({"cancelled", "expired", "failed", "suppressed"})  # "sent" and "delivered" may have more to send
 
 
 class Address(Struct, frozen=True):
@@ -58,7 +56,7 @@ class Known(Struct, frozen=True):
 
 
 class Planned(Struct, frozen=True):
-    """One attempt to be made. `attempt` counts from 1; `allowed`: how many this delivery may have, None: the policy's."""
+    """One attempt to be made. `attempt` counts from 1; `allowed`: how many there may be, None: what the policy says."""
 
     subject: Subject
     address: Address
@@ -88,9 +86,7 @@ class Plan(Struct, frozen=True):
     status: str | None = None
 
 
-def plan(
-    subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime, *, retrying: bool = False
-) -> Plan:
+def plan(subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime, *, retrying: bool = False) -> Plan:
     """Decide. `known`: what is recorded, by (channel, device id); mostly nothing.
 
     `retrying`: only the deliveries that are known. Otherwise addresses that are not known yet are attempted, too: all

@@ -86,9 +86,7 @@ async def record(db: Pool, group: Group, answered: Sequence[Attempted], *, last:
             for e in made.endings
         ]
         settled += [one for subject, made in group.plans if (one := ended(group, subject, made)) is not None]
-    rows = sorted(
-        (row_of(one) for one in answered if one.is_delivery), key=lambda r: (r.notification_id, r.channel)
-    )
+    rows = sorted((row_of(one) for one in answered if one.is_delivery), key=lambda r: (r.notification_id, r.channel))
     async with db.acquire() as connection, connection.transaction():
         await (tasks.finish if last else tasks.hold)(connection, group.claims)
         await deliveries.record(connection, rows, sorted(settled, key=lambda s: s.notification_id))

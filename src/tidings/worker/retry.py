@@ -54,9 +54,7 @@ def backoff_s(attempt: int, policy: Policy) -> float:
     return float(min(LONGEST_WAIT_S, policy.base_s * 2 ** min(attempt - 1, 30)))
 
 
-def _later(
-    now: datetime, wait_s: float, expires_at: datetime, reason: Reason, detail: str, *, counts: bool
-) -> Step:
+def _later(now: datetime, wait_s: float, expires_at: datetime, reason: Reason, detail: str, *, counts: bool) -> Step:
     at = now + timedelta(seconds=wait_s)
     if at > expires_at:
         return Step("expired", None, reason, detail, counts)

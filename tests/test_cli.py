@@ -1,0 +1,152 @@
+"""The command line, as a process."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.api.serving import Ended, served, tidings
+from tests.conftest import Project, client_of, environ
+from tidings import __version__
+from tidings.app import App
+from tidings.settings import env_names
+
+GIVEN_KEY = "given-key-0123456789-0123456789-0123456789"
+
+
+@pytest.fixture
+def fresh_dir() -> Iterator[Path]:
+    """A data directory that nobody has used; the private PostgreSQL's account must be able to enter it."""
+    path = Path(tempfile.mkdtemp(prefix="tidings-test-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def env(app: App) -> dict[str, str]:
+    """The settings of the service that runs in the tests: commands join its database."""
+    return environ(app.settings.data_dir)
+
+
+def said_nothing_wrong(ended: Ended) -> None:
+    assert (ended.code, ended.err) == (0, ""), ended
+
+
+async def test_version_and_help() -> None:
+    ended = await tidings("version", env={})
+    said_nothing_wrong(ended)
+    assert ended.out.strip() == __version__
+    helped = await tidings("--help", env={})
+    assert helped.code == 0
+    for command in ("serve", "api", "gateway", "worker", "scheduler", "migrate", "keys", "config", "ledger"):
+        assert command in helped.out
+    assert (await tidings("nope", env={})).code == 2
+
+
+async def test_config_shows_all_and_masks_secrets() -> None:
+    ended = await tidings("config", env={"PORT": "8080", "DB_PASSWORD": "hunter2", "TIDINGS_API_KEY": GIVEN_KEY})
+    said_nothing_wrong(ended)
+    assert "PORT=8080\n" in ended.out
+    for secret in ("hunter2", GIVEN_KEY):
+        assert secret not in ended.out
+    for name, *_ in env_names().values():
+        assert f"{name}=" in ended.out
+
+
+@pytest.mark.parametrize("command", ["config", "serve", "migrate", "ledger"])
+async def test_bad_settings_stop_the_start_with_sentences(command: str) -> None:
+    ended = await tidings(command, env={"PORT": "http", "TIDINGS_NOPE": "1"})
+    assert (ended.code, ended.out) == (2, "")
+    assert "PORT is 'http'" in ended.err
+    assert "TIDINGS_NOPE is not a setting" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_a_database_that_is_not_there() -> None:
+    env = {"DB_HOST": "127.0.0.1", "DB_PORT": "1", "TIDINGS_SECRET": GIVEN_KEY}
+    ended = await tidings("migrate", env=env)
+    assert ended.code == 2
+    assert "DB_HOST" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_keys(app: App, env: dict[str, str]) -> None:
+    made = await tidings("keys", "create", "--scopes", "read", "--project", "cli", "--name", "for ann", env=env)
+    said_nothing_wrong(made)
+    key = made.out.strip()
+    assert re.fullmatch(r"tk_[A-Za-z0-9_-]{43}", key)
+    async with client_of(app, key) as client:
+        assert (await client.get("/api/users")).status_code == 200
+        assert (await client.post("/api/users", json={})).json()["code"] == "scope_missing"
+    listed = await tidings("keys", "list", env=env)
+    said_nothing_wrong(listed)
+    [line] = [line for line in listed.out.splitlines() if "for ann" in line]
+    assert all(word in line for word in ("cli", "read", "active", key[:4]))
+    assert key not in listed.out
+    for _ in range(2):  # twice is safe
+        said_nothing_wrong(await tidings("keys", "revoke", line.split()[0], env=env))
+    async with client_of(app, key) as client:
+        answer = await client.get("/api/users")
+    assert (answer.status_code, answer.json()["code"]) == (401, "key_revoked")
+    assert "revoked" in (await tidings("keys", "list", env=env)).out
+
+
+async def test_keys_that_end(app: App, env: dict[str, str]) -> None:
+    made = await tidings("keys", "create", "--expires-in-days", "30", "--name", "ends", env=env)
+    said_nothing_wrong(made)
+    assert re.search(r"active, until \d{4}-\d{2}-\d{2} \d{2}:\d{2}Z +ends", (await tidings("keys", "list", env=env)).out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("create", "--scopes", "everything"), "there are send, read, admin"),
+        (("create", "--scopes", ""), "there are send, read, admin"),
+        (("create", "--project", ""), "a project needs a name"),
+        (("create", "--name", "x" * 256), "up to 255 characters"),
+        (("create", "--expires-in-days", "99999999"), "expires-in-days"),
+        (("revoke", "99999999999999999999"), "key_id"),
+        (("revoke", "4611686018427387904"), "There is no key"),
+    ],
+)
+async def test_keys_misused(env: dict[str, str], arguments: tuple[str, ...], sentence: str) -> None:
+    ended = await tidings("keys", *arguments, env=env)
+    assert ended.code == 2
+    assert sentence.lower() in ended.err.lower()
+    assert "Traceback" not in ended.err
+
+
+async def test_migrate_twice_beside_a_running_service(env: dict[str, str]) -> None:
+    for _ in range(2):
+        ended = await tidings("migrate", env=env)
+        said_nothing_wrong(ended)
+        assert "up to date" in ended.out
+
+
+async def test_the_ledger(project: Project, env: dict[str, str]) -> None:
+    await project.until(await project.send(await project.user()), "suppressed")
+    ended = await tidings("ledger", env=env)
+    assert ended.code == 0, ended
+    assert re.search(r"^suppressed +[1-9]", ended.out, re.MULTILINE)
+
+
+async def test_the_first_key_is_printed_once(fresh_dir: Path) -> None:
+    async with served(fresh_dir) as service:
+        found = re.search(r"tk_[A-Za-z0-9_-]{43}", service.printed)
+        assert found, service.printed
+        headers = {"X-API-Key": found[0]}
+        async with httpx.AsyncClient(base_url=service.url, headers=headers, trust_env=False) as client:
+            user = await client.post("/api/users", json={"name": "Stays"})
+            assert user.status_code == 201
+    async with served(fresh_dir, TIDINGS_API_KEY=GIVEN_KEY) as service:
+        assert "tk_" not in service.printed
+        assert GIVEN_KEY not in service.printed
+        async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
+            for key in (found[0], GIVEN_KEY):
+                answer = await client.get(f"/api/users/{user.json()['id']}", headers={"X-API-Key": key})
+                assert answer.json() == user.json()
