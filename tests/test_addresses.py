@@ -218,7 +218,8 @@ async def test_all_addresses_of_a_name_must_be_public() -> None:
 
 async def test_a_name_that_can_not_be_resolved_is_an_error_of_the_network() -> None:
     target = check_url("https://example.org/x", ANY)
-    for answer in (socket.gaierror(8, "unknown"), []):
+    answers: list[OSError | list[str]] = [socket.gaierror(8, "unknown"), []]
+    for answer in answers:
         _, lookup = lookup_of(answer)
         with pytest.raises(OSError):
             await resolve(target, ANY, lookup)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from msgspec import Struct
 from tidings import clock, embedded, metrics, migrate, partitions, projects, signing
 from tidings.api.app import create_api
 from tidings.api.intake import Intake
+from tidings.api.limits import Limits
 from tidings.api.receipts import PATH as RECEIPTS_PATH
 from tidings.api.services import Services
 from tidings.arrivals import Arrivals
@@ -108,6 +109,7 @@ async def open_app(
             bus=bus,
             keys=KeyRing(db),
             intake=intake,
+            limits=Limits(settings, bus),
             token_key=signing.derive(secret, signing.USER_TOKENS),
             receipt_key=signing.derive(secret, signing.RECEIPTS),
         )

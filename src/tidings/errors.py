@@ -16,6 +16,7 @@
         ├── UnsupportedBody     415  encoding_unsupported
         ├── Invalid             422  invalid_body  invalid_field  missing_field  unknown_field  time_naive  time_past
         │                            time_out_of_range  idempotency_mismatch
+        ├── TooMany             429  rate_limited
         ├── InternalError       500  internal_error
         └── Unavailable         503  unavailable
 
@@ -58,6 +59,7 @@ CODES: Mapping[str, str] = {
     "time_naive": "Times need an offset, such as 2026-01-31T09:00:00Z.",
     "time_past": "The time lies more than a minute in the past.",
     "time_out_of_range": "The time is later than the year 9999 in UTC.",
+    "rate_limited": "More calls than the key or the project may make. Retry-After says when to come again.",
     "internal_error": "Our fault. The log has the details under this request_id.",
     "unavailable": "A part of the service is away for the moment. Nothing was stored; try again.",
 }
@@ -143,6 +145,10 @@ class UnsupportedBody(Problem):
 
 class Invalid(Problem):
     status, title, default_code = 422, "Invalid", "invalid_body"
+
+
+class TooMany(Problem):
+    status, title, default_code = 429, "Too many requests", "rate_limited"
 
 
 class InternalError(Problem):

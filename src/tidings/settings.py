@@ -129,6 +129,20 @@ class Settings(BaseSettings):
         validation_alias=_env("TIDINGS_MAX_BACKLOG"),
         description="Most due tasks that may wait; beyond that the API answers 503 until workers catch up.",
     )
+    rate_per_key: float = Field(
+        0.0,
+        ge=0,
+        le=1_000_000,
+        validation_alias=_env("TIDINGS_RATE_PER_KEY"),
+        description="Calls a second that one API key may make, twice as many at once. 0: no limit.",
+    )
+    rate_per_project: float = Field(
+        0.0,
+        ge=0,
+        le=1_000_000,
+        validation_alias=_env("TIDINGS_RATE_PER_PROJECT"),
+        description="Calls a second that all keys of a project may make together, twice as many at once. 0: no limit.",
+    )
     drain_s: float = Field(
         0.0,
         ge=0,

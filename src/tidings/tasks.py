@@ -30,10 +30,20 @@ class Claim(Struct, frozen=True):
         return self.kind == "retry" or self.fence > 1
 
 
-async def claim(db: Pool | Connection, task_ids: Sequence[int], lease_s: float) -> list[Claim]:
-    """Own the tasks for `lease_s` seconds. Those that others own, or that are done, are not in the answer."""
-    rows = await db.fetch(SQL["claim"], list(task_ids), lease_s)
+async def claim(
+    db: Pool | Connection, task_ids: Sequence[int], lease_s: float, *, below: int | None = None
+) -> list[Claim]:
+    """Own the tasks for `lease_s` seconds. Those that others own, or that are done, are not in the answer.
+
+    `below`: those that were claimed so often before without an end are not claimed, see `claimed_often`.
+    """
+    rows = await db.fetch(SQL["claim"], list(task_ids), lease_s, below)
     return [Claim(**dict(row)) for row in rows]
+
+
+async def claimed_often(db: Pool | Connection, task_ids: Sequence[int], times: int) -> list[int]:
+    """The tasks among these that nobody owns now and that were claimed `times` or more without an end."""
+    return [row["id"] for row in await db.fetch(SQL["claimed_often"], list(task_ids), times)]
 
 
 async def hold(connection: Connection, claims: Sequence[Claim]) -> None:

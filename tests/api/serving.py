@@ -24,11 +24,12 @@ class Ended(Struct, frozen=True):
     err: str
 
 
-async def run(*command: str, env: dict[str, str]) -> Ended:
+async def run(*command: str, env: dict[str, str], cwd: Path | None = None) -> Ended:
     """Run a command to its end."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, **env},
+        cwd=cwd,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -1,13 +1,15 @@
 """Several gateways over one Redis, each a bus of its own, and clients that come back when told to."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
+from tests.bus.ear import PATIENCE_S, until
 from tests.servers import Address
-from tidings.bus import Position, read_position
+from tidings.bus import BusUnavailable, Position, read_position
 from tidings.bus.address import open_connection, read_address
 from tidings.bus.link import Patience
 from tidings.bus.redis import RedisBounds, RedisBus, open_redis_bus
@@ -112,3 +114,36 @@ class Client:
             self.wrong.append(f"{position} after {before}")
         self._place[said["event"]] = position
         self.keys.append(said["data"])
+
+
+def check(bus: RedisBus, client: Client) -> None:
+    assert bus.healthy
+    assert client.wrong == []
+    assert not client.must_return
+
+
+async def settles(client: Client, keys: list[int]) -> None:
+    """The client has just these, having come back if it was told to."""
+    async with asyncio.timeout(PATIENCE_S):
+        while client.keys != keys:
+            if client.must_return:
+                await client.come_back()
+            await asyncio.sleep(0.002)
+
+
+async def works(bus: RedisBus, client: Client, key: int) -> None:
+    """A notification gets from the bus to the client."""
+    assert await bus.publish(1, 7, key, b"%d" % key) == 1
+    await until(lambda: client.keys and client.keys[-1] == key)
+    check(bus, client)
+
+
+async def until_published(bus: RedisBus, key: int) -> None:
+    """As a worker that tries again."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await bus.publish(1, 7, key, b"%d" % key)
+                return
+            except BusUnavailable:
+                await asyncio.sleep(0.01)

@@ -23,10 +23,6 @@ CALLERS = 500
 DATA = b'{"id":1,"title":"Your order is on its way","body":"' + b"x" * 150 + b'"}'
 
 
-def deaf(_frame: bytes) -> bool:
-    return True
-
-
 async def cpu_of_redis(redis: Wire) -> float:
     """Seconds of CPU that Redis has used."""
     about = dict(
@@ -88,13 +84,21 @@ async def figures(redis: Wire, gateway: RedisBus, publisher: RedisBus) -> None:
     print(f"  here: {grown * 1024 / USERS:,.0f} bytes a user")
     names = tuple(gateway._local)
     await measure("refresh, one user", redis, USERS, lambda: gateway._refresh(names))
-    nobody = lambda n: publisher.publish(1, USERS + n, n, DATA)  # noqa: E731
+
+    async def nobody(n: int) -> None:
+        await publisher.publish(1, USERS + n, n, DATA)
+
+    async def online(n: int) -> None:
+        await publisher.publish(1, n % USERS, n, DATA)
+
+    async def online_again(n: int) -> None:
+        await online(n + USERS)
+
     await measure("publish, nobody there", redis, CALLS, lambda: many(nobody, CALLS))
     before = await memory_of(redis)
-    online = lambda n: publisher.publish(1, n % USERS, n, DATA)  # noqa: E731
     await measure("publish to online users, received here too", redis, USERS, lambda: many(online, USERS))
     print(f"  Redis: {(await memory_of(redis) - before) / USERS:,.0f} bytes for the first frame of a user")
-    await measure("publish, the next ones", redis, CALLS, lambda: many(lambda n: online(n + USERS), CALLS))
+    await measure("publish, the next ones", redis, CALLS, lambda: many(online_again, CALLS))
     frames = USERS + CALLS
     print(f"  Redis: {(await memory_of(redis) - before) / frames:,.0f} bytes a frame ({len(DATA)} of data)")
     await measure("broadcast", redis, 100, lambda: many(lambda n: publisher.broadcast(1, n, DATA), 100))

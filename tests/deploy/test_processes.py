@@ -88,7 +88,7 @@ async def test_a_notification_reaches_an_emulated_phone(running: Running) -> Non
         assert sent.status_code == 202, sent.text
 
         async def received() -> list[Any] | None:
-            found: list[Any] = (await phones.get(f"/phones/{TOKEN}/messages")).json()
+            found: list[Any] = (await phones.get(f"/phones/{TOKEN}/messages")).json()["messages"]
             return found or None
 
         async def recorded() -> bool | None:

@@ -68,7 +68,7 @@ class Page:
         builder = self.caller.client.request(method, self.caller.emulators.plain_url + path)
         return await (builder if body is None else builder.body_json(body)).build().send()
 
-    async def push(self, endpoint: str, body: bytes = b"", **headers: str | None) -> Response:
+    async def push(self, endpoint: str, body: bytes = b"", /, **headers: str | None) -> Response:
         """A push with the usual headers; None leaves one out."""
         usual = {"ttl": "60", "authorization": self.sender.header(self.origin)}
         if body:
@@ -198,7 +198,7 @@ async def test_a_header_that_breaks_a_rule_is_refused(
     page: Page, headers: dict[str, str | None], status: int, reason: int | str
 ) -> None:
     endpoint = (await page.browser())["endpoint"]
-    response = await page.push(endpoint, **headers)
+    response = await page.push(endpoint, b"", **headers)
     body = await response.json()
     assert (response.status, body.get("errno") or body.get("reason")) == (status, reason)
 
@@ -244,7 +244,7 @@ async def test_an_offline_browser_gets_what_is_still_good_once_a_topic(page: Pag
         {},
         {"ttl": "0"},  # now or never
     ):
-        response = await page.push(endpoint, **headers)
+        response = await page.push(endpoint, b"", **headers)
         assert response.status == 201
         locations.append(response.get_header("location") or "")
     assert await page.messages("offline-1") == []

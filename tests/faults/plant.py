@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiormq
 import asyncpg
 import httpx
 
@@ -24,6 +25,8 @@ from tests.processes import RabbitServer, RedisServer
 from tests.servers import Servers
 from tidings import db, embedded, emulators
 from tidings.emulators import Emulators
+from tidings.queue.config import RabbitConfig
+from tidings.queue.topology import queues
 
 SECRET = "fault-test-secret-0123456789-0123456789"  # noqa: S105
 START_TIMEOUT_S = 60.0
@@ -96,6 +99,7 @@ class Plant:
         self.api_port, self.gateway_port = free_port(), free_port()
         write_address(vendor, folder / "emulators.json")
         self.settings: dict[str, str] = {}
+        self._pool: db.Pool | None = None
 
     @property
     def api_url(self) -> str:
@@ -150,9 +154,29 @@ class Plant:
             size=2,
         )
 
+    async def start(self, *roles: str) -> None:
+        """One more process of each; the first alone, because it makes the schema."""
+        for first in roles[:1]:
+            await self.add(first)
+        await asyncio.gather(*(self.add(role) for role in roles[1:]))
+
+    def of(self, role: str) -> list[Part]:
+        """The running processes of a role, oldest first."""
+        alive = [part for part in self.parts.values() if part.process and part.process.returncode is None]
+        return [part for part in alive if part.role == role]
+
+    async def pool(self) -> db.Pool:
+        """A pool that lives as long as the plant, or until the database is killed."""
+        if self._pool is None:
+            self._pool = await self.connect()
+        return self._pool
+
     async def kill_database(self) -> None:
         """SIGKILL to PostgreSQL, which takes all its processes with it."""
         assert self.database.process is not None
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
         self.database.process.kill()
         await asyncio.to_thread(self.database.process.wait)
 
@@ -173,19 +197,37 @@ class Plant:
 
     async def close(self) -> None:
         """Kill what still runs."""
+        if self._pool is not None:
+            self._pool.terminate()
         for part in self.parts.values():
             await part.kill()
         await self.database.stop()
 
 
+async def empty_queues(rabbitmq: RabbitServer) -> None:
+    """Delete all queues of an earlier plant: its tickets would name tasks of another database."""
+    address = rabbitmq.address
+    connection = await aiormq.connect(f"amqp://{address.user}:{address.password}@127.0.0.1:{address.port}/")
+    try:
+        channel = await connection.channel()
+        for name in queues(RabbitConfig("127.0.0.1", address.port, address.user, address.password)):
+            await channel.queue_delete(name)
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
-async def plant(servers: Servers) -> AsyncIterator[Plant]:
-    """An empty plant: servers and vendor, no part yet."""
+async def plant(servers: Servers, *roles: str, **more: str) -> AsyncIterator[Plant]:
+    """A plant with these roles running, and with more settings; by default no part runs yet."""
     folder = Path(tempfile.mkdtemp(prefix="tidings-plant-"))
     folder.chmod(0o711)
     rabbitmq, redis, vendor = await servers.rabbitmq(), await servers.redis(), await emulators.start()
+    await empty_queues(rabbitmq)
+    await redis.restart()  # it keeps nothing on disk
     made = Plant(folder, rabbitmq, redis, vendor)
+    made.settings.update(more)
     try:
+        await made.start(*roles)
         yield made
     finally:
         await made.close()

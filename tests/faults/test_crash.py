@@ -4,23 +4,20 @@ import asyncio
 import random
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.conftest import eventually
-from tests.faults.service import KEY, Service
+from tests.faults.balance import seen
+from tests.faults.caller import Caller
+from tests.faults.service import Service
 from tidings import db, embedded, emulators, ledger
-from tidings.emulators import Emulators
 from tidings.emulators.faults import Plan
 
 ROUNDS = 20
 NOTIFICATIONS = 2000
-USERS = 50
-AT_ONCE = 24
 FINAL = ("sent", "delivered")
 
 
@@ -30,50 +27,6 @@ def own_data_dir() -> Iterator[Path]:
     path.chmod(0o711)
     yield path
     shutil.rmtree(path, ignore_errors=True)
-
-
-class Caller:
-    """Sends numbered notifications, each with an idempotency key, again until it is answered."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.waiting = list(range(NOTIFICATIONS))
-        self.ids: dict[int, int] = {}
-        self.users: list[int] = []
-
-    async def prepare(self) -> None:
-        """Users with a phone each."""
-        async with self._client() as client:
-            for n in range(USERS):
-                user = (await client.post("/api/users", json={"external_id": f"u{n}"})).json()["id"]
-                body = {"device_token": f"phone-{n}", "device_type": "android"}
-                assert (await client.post(f"/api/users/{user}/devices", json=body)).status_code == 201
-                self.users.append(user)
-
-    async def run(self, most: int) -> None:
-        """Send up to `most`, several at once; returns when they are answered or the service is gone."""
-        left = [self.waiting.pop(0) for _ in range(min(most, len(self.waiting)))]
-        unanswered: list[int] = []
-        async with self._client() as client:
-            await asyncio.gather(*(self._send_all(client, left, unanswered) for _ in range(AT_ONCE)))
-        self.waiting = unanswered + left + self.waiting
-
-    async def _send_all(self, client: httpx.AsyncClient, left: list[int], unanswered: list[int]) -> None:
-        while left:
-            number = left.pop(0)
-            body = {"user_id": self.users[number % USERS], "title": f"number {number}"}
-            try:
-                answer = await client.post(
-                    "/api/notifications", json=body, headers={"Idempotency-Key": f"n-{number}"}
-                )
-            except httpx.TransportError:
-                unanswered.append(number)
-                return
-            assert answer.status_code == 202, answer.text
-            self.ids[number] = answer.json()["id"]
-
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self._url, headers={"X-API-Key": KEY}, timeout=20, trust_env=False)
 
 
 async def unrecorded(data_dir: Path) -> set[int]:
@@ -100,19 +53,12 @@ async def unrecorded(data_dir: Path) -> set[int]:
     return {row["id"] for row in rows}
 
 
-def seen(vendor: Emulators, since: int = 0) -> tuple[Counter[int], int]:
-    """How often the emulator took each notification from a position on, and the position after."""
-    counts = vendor.accepted.counts(since, 1_000_000)
-    assert counts["complete"]
-    return Counter({int(key): n for key, n in counts["counts"].items()}), counts["next"]
-
-
 async def test_twenty_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data_dir: Path) -> None:
     chance = random.Random(2026)
     vendor = await emulators.start()
     vendor.faults.set({"fcm": Plan(latency_ms=30, jitter_ms=60)})
     service = Service(own_data_dir, vendor, TIDINGS_LEASE_S="6", TIDINGS_RESCUE_S="1")
-    caller = Caller(service.url)
+    caller = Caller(service.url, NOTIFICATIONS)
     in_flight, position = 0, 0
     try:
         await service.start()

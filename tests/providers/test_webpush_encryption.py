@@ -4,7 +4,7 @@ import base64
 import threading
 from datetime import UTC, datetime, timedelta
 
-import http_ece
+import http_ece  # type: ignore[import-untyped]
 import jwt
 import msgspec
 import pytest
@@ -45,7 +45,7 @@ BODY = (
 )
 # RFC 8292 §2.4.
 RFC_KEY = "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs"
-RFC_TOKEN = (
+RFC_SIGNED = (
     "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiJ9.eyJhdWQiOiJodHRwczovL3B1c2guZXhhbXBsZS5uZXQiLCJleHAiOjE0NTM1MjM3"
     "NjgsInN1YiI6Im1haWx0bzpwdXNoQGV4YW1wbGUuY29tIn0.i3CYb7t4xfxCDquptFOepC9GAu_HLGkMlMuCGSK2rpiUfnK9ojFwDX"
     "b1JrErtmysazNjjvW2L9OkSSHzvoD1oA"
@@ -66,7 +66,8 @@ def browser() -> Subscription:
 
 def opened(body: bytes) -> bytes:
     """Decrypted by the library that pywebpush is built on."""
-    return http_ece.decrypt(body, private_key=private(BROWSER_PRIVATE), auth_secret=raw_of(AUTH))
+    plain: bytes = http_ece.decrypt(body, private_key=private(BROWSER_PRIVATE), auth_secret=raw_of(AUTH))
+    return plain
 
 
 def test_the_rfcs_example() -> None:
@@ -105,7 +106,7 @@ async def test_a_burst_is_encrypted_beside_the_event_loop() -> None:
 def test_the_rfcs_token_is_good_by_our_reading() -> None:
     key = ec.EllipticCurvePublicKey.from_encoded_point(CURVE, raw_of(RFC_KEY))
     claims = jwt.decode(
-        RFC_TOKEN, key, algorithms=["ES256"], options={"verify_exp": False, "verify_aud": False}
+        RFC_SIGNED, key, algorithms=["ES256"], options={"verify_exp": False, "verify_aud": False}
     )
     assert claims == {"aud": "https://push.example.net", "exp": 1453523768, "sub": "mailto:push@example.com"}
 

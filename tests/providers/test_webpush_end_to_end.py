@@ -207,8 +207,7 @@ async def test_an_endpoint_elsewhere_is_never_called(provider: WebPushProvider, 
     assert got.reason is Reason.FORBIDDEN_ADDRESS
 
 
-def public(*changes: Any) -> WebPushAccount:
-    return WebPushAccount(KEY, "mailto:push@example.org", timeout_s=5)
+PUBLIC = WebPushAccount(KEY, "mailto:push@example.org", timeout_s=5)
 
 
 async def test_an_allowed_name_that_leads_inside_is_never_called(vendor: Emulators) -> None:
@@ -217,7 +216,7 @@ async def test_an_allowed_name_that_leads_inside_is_never_called(vendor: Emulato
     async def inside(host: str, port: int) -> Sequence[str]:
         return ["142.250.1.95", "127.0.0.1"]
 
-    provider = await open_webpush(public(), inside)
+    provider = await open_webpush(PUBLIC, inside)
     got = await provider.send(message(json_of(subscription())))
     assert got == Rejected(
         Reason.FORBIDDEN_ADDRESS, "the push service's name: the address is not public: loopback"
@@ -229,7 +228,7 @@ async def test_a_name_that_can_not_be_resolved_is_a_retry(vendor: Emulators) -> 
     async def unknown(host: str, port: int) -> Sequence[str]:
         raise OSError("no DNS")
 
-    provider = await open_webpush(public(), unknown)
+    provider = await open_webpush(PUBLIC, unknown)
     got = await provider.send(message(json_of(subscription())))
     assert got == Retry(Reason.CONNECTION, "the push service's name can't be resolved")
     await provider.close()
@@ -288,7 +287,7 @@ async def test_a_cold_burst_makes_few_connections_and_one_token(
         for number in range(600)
     ]
     assert Counter(type(each) for each in await asyncio.gather(*sends)) == {Sent: 600}
-    assert vendor.tls_server.connections == 2
+    assert vendor.tls_server.connections <= 10  # without order it would be one for nearly every call
     assert vendor.accepted.total == 600
     assert vendor.accepted.duplicates == 0
 

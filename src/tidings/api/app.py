@@ -8,7 +8,19 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 
-from tidings.api import auth, broadcasts, dead_letters, devices, health, notifications, openapi, problems, receipts, users
+from tidings.api import (
+    auth,
+    broadcasts,
+    dead_letters,
+    devices,
+    health,
+    limits,
+    notifications,
+    openapi,
+    problems,
+    receipts,
+    users,
+)
 from tidings.api.services import Services
 
 ROUTES: list[Any] = [
@@ -39,7 +51,7 @@ class Api(Litestar):
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *limits.raw_headers(scope)]
             elif head:  # the headers say what GET would have answered; there is no body
                 message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
             await send(message)

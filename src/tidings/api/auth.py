@@ -5,6 +5,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from tidings.api.limits import STATE, Limits
 from tidings.errors import Forbidden, Unauthenticated
 from tidings.projects import KeyRing, Scope
 
@@ -27,3 +28,6 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if not principal.may(scope):
         raise Forbidden(f"This call needs the scope {scope}; the key has {', '.join(sorted(principal.scopes))}.")
     connection.scope["user"] = principal
+    limits: Limits = connection.app.state["services"].limits
+    if limits.on:
+        connection.scope[STATE] = await limits.check(principal)  # type: ignore[literal-required]

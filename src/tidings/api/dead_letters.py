@@ -1,22 +1,22 @@
 """Routes of dead letters: what failed for good, and sending it again."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from litestar import Response, get, post
-from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from tidings import dead_letters
 from tidings.api.auth import ADMIN, READ
 from tidings.api.bodies import decode, in_utc, raw_body, takes
-from tidings.api.pages import MOST_ID, Cursor, Limit, next_link, read_cursor
+from tidings.api.pages import MOST_ID, Cursor, Limit, next_link, one_of, read_cursor
 from tidings.api.problems import problems
 from tidings.api.services import Call, services
 from tidings.dead_letters import DeadLetter, Filter, Redriven
 from tidings.providers.contract import Reason
 
 TAGS = ["Dead letters"]
+Channel = Literal["push", "websocket", "email", "sms"]
 
 
 @get(
@@ -30,10 +30,8 @@ async def list_dead_letters(
     request: Call,
     limit: Limit = 50,
     cursor: Cursor = None,
-    reason: Annotated[Reason | None, QueryParameter(description="Only those that failed for this reason")] = None,
-    channel: Annotated[
-        Literal["push", "websocket", "email", "sms"] | None, QueryParameter(description="Only those of this channel")
-    ] = None,
+    reason: Annotated[str | None, one_of(list(Reason), "Only those that failed for this reason")] = None,
+    channel: Annotated[str | None, one_of(get_args(Channel), "Only those of this channel")] = None,
 ) -> Response[list[DeadLetter]]:
     """Newest first, each with its reason and the number of attempts; the notification has the attempts themselves.
 
@@ -44,7 +42,7 @@ async def list_dead_letters(
         request.user.project_id,
         read_cursor(cursor, MOST_ID),
         limit,
-        Filter(reason=None if reason is None else str(reason), channel=channel),
+        Filter(reason=reason, channel=channel),
     )
     last = page[-1].notification_id if len(page) >= limit else None
     return Response(page, headers=next_link(request, last))
@@ -56,7 +54,7 @@ class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
     notification_ids: (
         Annotated[list[Annotated[int, Meta(ge=1, le=MOST_ID)]], Meta(min_length=1, max_length=1000)] | None
     ) = None
-    channel: Literal["push", "websocket", "email", "sms"] | None = None
+    channel: Channel | None = None
     device_id: Annotated[int, Meta(ge=1, le=MOST_ID)] | None = None
     reason: Reason | None = None
     since: Annotated[datetime, Meta(tz=True, examples=["2026-01-31T09:00:00Z"])] | None = None

@@ -171,6 +171,7 @@ PROBLEMS: dict[int, tuple[str, str, str] | tuple[str]] = {
     413: ("body_too_large",),
     415: ("encoding_unsupported",),
     422: ("invalid_field", "/device_type", "Invalid enum value 'phone'"),
+    429: ("rate_limited",),
     503: ("unavailable",),
 }
 NOT_FOUND = {

@@ -1,7 +1,8 @@
 """Where notifications come in: gathers concurrent calls into one commit, then hands their tasks to the queue."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from tidings import broadcasts, metrics, notifications
 from tidings.backlog import Backlog
@@ -17,7 +18,7 @@ BATCHES_AT_ONCE = 4  # the pool must have connections left for everything else
 
 
 class Intake:
-    """`accept` for one notification, `accept_batch` for many. Both return after the commit."""
+    """`accept` for one notification; for many `store` within `batch`, then `publish`."""
 
     def __init__(self, db: Pool, reserve: Pool, queue: Queue, rescue_s: float, backlog: Backlog) -> None:
         """`reserve`: connections that only the critical lane uses, so that it never waits for one."""
@@ -38,23 +39,25 @@ class Intake:
         self._backlog.check()
         return await self._accept(entry)
 
-    async def accept_batch(self, entries: Sequence[Entry]) -> list[Accepted | Problem]:
-        """Store many in one commit and hand their tasks on; a result for each."""
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[None]:
+        """Room for one batch: only a few at once, and none while too much work waits."""
         self._backlog.check()
         async with self._batches:
-            return await self._accept_group(entries, self._db)
+            yield
 
     async def _accept_group(self, entries: Sequence[Entry], db: Pool) -> list[Accepted | Problem]:
         results, tickets = await self.store(entries, db)
         await self.publish(tickets)
-        metrics.ACCEPTED.inc(sum(isinstance(result, Accepted) and not result.replayed for result in results))
         return results
 
     async def store(
         self, entries: Sequence[Entry], db: Pool | Connection
     ) -> tuple[list[Accepted | Problem], list[Ticket]]:
         """Store many; the tickets are for `publish`, once that is committed."""
-        return await notifications.accept(db, entries, self._rescue_s)
+        results, tickets = await notifications.accept(db, entries, self._rescue_s)
+        metrics.ACCEPTED.inc(sum(isinstance(result, Accepted) and not result.replayed for result in results))
+        return results, tickets
 
     async def broadcast(self, project_id: int, new: NewBroadcast, db: Pool | Connection) -> tuple[Broadcast, Ticket]:
         """Store a broadcast; the ticket is for `publish`, once that is committed."""

@@ -13,6 +13,7 @@ from tidings import deliveries, idempotency, notifications, users
 from tidings.api.auth import READ, SEND
 from tidings.api.bodies import BATCH_FACTOR, check_built, check_depth, decode, in_utc, raw_body, split, takes
 from tidings.api.idempotency import IdempotencyKey, key_of, once
+from tidings.api.limits import refuse_bulk_unless_known
 from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
 from tidings.api.problems import invalid, problems
 from tidings.api.services import Call, Services, services
@@ -90,6 +91,7 @@ async def accept_one(request: Call, kind: type[NewNotification]) -> Response[Not
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes)
     new = checked(decode(body, kind))
+    refuse_bulk_unless_known(request.scope, new.lane)
     key = key_of(request)
     digest = idempotency.digest(request.method, request.url.path, body) if key else None
     entry = entry_of(api, request.user.project_id, new, None, key, digest)
@@ -187,6 +189,10 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes * BATCH_FACTOR)
     entries, refused = read_batch(api, request.user.project_id, body)
+    for lane in {entry.new.lane for entry in entries.values()}:
+        refuse_bulk_unless_known(request.scope, lane)
+    if api.limits.on:
+        await api.limits.check(request.user, max(len(entries) - 1, 0))  # the call itself is counted already
     tickets: list[Ticket] = []
 
     async def do(db: Pool | Connection) -> tuple[int, BatchResult]:
@@ -196,7 +202,8 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
             tickets.extend(made)
         return 202, batch_result(list(entries), results, refused)
 
-    response = await once(request, body, do)
+    async with api.intake.batch():
+        response = await once(request, body, do)
     await api.intake.publish(tickets)  # committed by now
     return response
 

@@ -1,6 +1,7 @@
 """Lists, page by page: `limit`, an opaque `cursor`, and the next page in the `Link` header (RFC 8288)."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -13,6 +14,15 @@ Limit = Annotated[int, QueryParameter(ge=1, le=500, description="How many to ans
 CURSOR = r"^c[1-9][0-9]{0,17}$"
 Cursor = Annotated[str | None, QueryParameter(pattern=CURSOR, description="Where to go on: from the Link header")]
 MOST_ID = 2**63 - 1
+
+
+def one_of(words: Sequence[str], description: str) -> QueryParameter:
+    """A parameter that takes one of these words.
+
+    Its type is a string and not an enum that may be absent: for that the framework takes the word "null" as absent.
+    """
+    pattern = f"^({'|'.join(words)})$"
+    return QueryParameter(pattern=pattern, description=description, schema_extra={"enum": list(words)})
 
 
 def read_cursor(cursor: str | None, default: int) -> int:

@@ -37,7 +37,7 @@ class ProblemBody(Struct, frozen=True):
     errors: list[FieldError] = []
 
 
-WITH_KEY = (401, 403)
+WITH_KEY = (401, 403, 429)
 WITH_BODY = (400, 408, 413, 415, 422)
 
 

@@ -6,6 +6,7 @@ from litestar import Request
 from msgspec import Struct
 
 from tidings.api.intake import Intake
+from tidings.api.limits import Limits
 from tidings.bus import Bus
 from tidings.db import Pool
 from tidings.projects import KeyRing, Principal
@@ -24,6 +25,7 @@ class Services(Struct, frozen=True):
     bus: Bus
     keys: KeyRing
     intake: Intake
+    limits: Limits
     token_key: bytes
     receipt_key: bytes
 

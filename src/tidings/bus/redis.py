@@ -64,10 +64,11 @@ class RedisBounds(Struct, frozen=True):
             raise ValueError("keep_s must be at least three times refresh_s")
 
 
-async def open_redis_bus(url: str, bounds: RedisBounds | None = None) -> "RedisBus":
+async def open_redis_bus(address: Address | str, bounds: RedisBounds | None = None) -> "RedisBus":
     """A bus that has tried to connect once. If that failed it goes on trying and is not `healthy` until then.
     Raises ValueError for an URL that is none."""
-    bus = RedisBus(read_address(url), bounds or RedisBounds())
+    where = read_address(address) if isinstance(address, str) else address
+    bus = RedisBus(where, bounds or RedisBounds())
     await bus.first_try()
     return bus
 

@@ -41,9 +41,12 @@ class ApnsProvider:
         self._tokens = tokens
         self._monotonic = monotonic
         self._prefix = f"{account.url}/3/device/"
-        self._connections: dict[str, Connections] = {}
         self._repeat_from = float("-inf")
-        self._of(account.topic)
+        open_one = partial(open_client, account)
+        self._connections = {
+            bundle_id: Connections(open_one, account.connections, monotonic)
+            for bundle_id in (account.topic, *account.more_topics)
+        }
 
     @property
     def name(self) -> str:
@@ -60,7 +63,7 @@ class ApnsProvider:
         push = build(message, self._account)
         if not isinstance(push, Push):
             return push
-        connections = self._of(push.bundle_id)
+        connections = self._connections[push.bundle_id]
         token = self._tokens.current() if self._tokens is not None else None
         connection = connections.next()
         answer = await connection.call(self._request(connection, push, token))
@@ -88,7 +91,7 @@ class ApnsProvider:
         self, then: Then, answer: Answer, push: Push, connection: Connection, token: ProviderToken | None
     ) -> tuple[Answer | Failure, ProviderToken | None]:
         """What the first answer asks for: the answer that counts, and the token it was got with."""
-        connections = self._of(push.bundle_id)
+        connections = self._connections[push.bundle_id]
         following: Connection | None = connection
         match then:
             case Then.SIGN_ANEW if token is not None and self._tokens is not None:
@@ -107,15 +110,6 @@ class ApnsProvider:
         if then is Then.AGAIN and isinstance(second, Answer) and second.status >= 500:
             self._repeat_from = self._monotonic() + REPEATS_REST_S
         return second, token
-
-    def _of(self, bundle_id: str) -> Connections:
-        """The connections of a bundle id; `build` lets only the account's own pass, so they are few."""
-        connections = self._connections.get(bundle_id)
-        if connections is None:
-            open_one = partial(open_client, self._account)
-            connections = Connections(open_one, self._account.connections, self._monotonic)
-            self._connections[bundle_id] = connections
-        return connections
 
     def _request(self, connection: Connection, push: Push, token: ProviderToken | None) -> StreamRequest:
         authorization = "" if token is None else token.value

@@ -10,6 +10,7 @@ from tidings import broadcasts, tasks
 from tidings.bus import Bus
 from tidings.errors import StaleClaim
 from tidings.queue import Lane, Queue, Ticket
+from tidings.tasks import Claim
 from tidings.worker import poison
 from tidings.worker.deliver import Delivering, deliver
 
@@ -27,6 +28,7 @@ class Worker:
         self._works = works
         self._queue = queue
         self._bus = bus
+        self._alone = {lane: asyncio.Lock() for lane in works}
         self._busy: set[asyncio.Task[None]] = set()
         self._takers: list[asyncio.Task[None]] = []
 
@@ -48,22 +50,20 @@ class Worker:
     async def _hand(self, lane: Lane) -> None:
         while True:
             tickets = await self._queue.take(lane, tasks.GROUP_SIZE)
-            handling = asyncio.create_task(self._handle(self._works[lane], tickets))
+            handling = asyncio.create_task(self._handle(lane, tickets))
             self._busy.add(handling)
             handling.add_done_callback(self._busy.discard)
             await asyncio.shield(handling)
 
-    async def _handle(self, work: Delivering, tickets: Sequence[Ticket]) -> None:
+    async def _handle(self, lane: Lane, tickets: Sequence[Ticket]) -> None:
         """One group. What goes wrong here is logged, and the scheduler brings the tasks again."""
+        work = self._works[lane]
+        ids = [ticket.task_id for ticket in tickets]
         try:
-            claims = await tasks.claim(work.db, [ticket.task_id for ticket in tickets], work.lease_s)
-            for claim in [claim for claim in claims if claim.kind == "broadcast" and not poison.is_poison(claim)]:
-                await broadcasts.send(work.db, self._bus, claim)
-            for claim in [claim for claim in claims if poison.is_poison(claim)]:
-                await poison.set_aside(work.db, claim)
-            wanted = [claim for claim in claims if claim.kind != "broadcast" and not poison.is_poison(claim)]
-            if wanted:
-                await deliver(work, wanted)
+            claims = await tasks.claim(work.db, ids, work.lease_s, below=poison.ALONE_FROM)
+            await self._carry_out(work, claims)
+            if len(claims) < len(ids):
+                await self._handle_suspects(lane, [i for i in ids if i not in {claim.id for claim in claims}])
         except StaleClaim as error:
             log.warning("claim_lost", detail=str(error))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
@@ -73,3 +73,25 @@ class Worker:
             log.exception("group_failed", tasks=[t.task_id for t in tickets])
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         await self._queue.done(tickets)  # also of what failed: it comes again from the database, not from the queue
+
+    async def _handle_suspects(self, lane: Lane, ids: Sequence[int]) -> None:
+        """Tasks that several workers did not live to end: claimed and carried out one at a time, so that the one that
+        kills takes no other along. While another hand of the lane is at it they are left; the scheduler brings them
+        again."""
+        work, alone = self._works[lane], self._alone[lane]
+        if alone.locked():
+            return
+        async with alone:
+            for task_id in await tasks.claimed_often(work.db, ids, poison.ALONE_FROM):
+                await self._carry_out(work, await tasks.claim(work.db, [task_id], work.lease_s))
+
+    async def _carry_out(self, work: Delivering, claims: Sequence[Claim]) -> None:
+        """What the claimed tasks ask for. Raises `StaleClaim`, and what the database or the bus raises."""
+        for claim in claims:
+            if poison.is_poison(claim):
+                await poison.set_aside(work.db, claim)
+            elif claim.kind == "broadcast":
+                await broadcasts.send(work.db, self._bus, claim)
+        wanted = [claim for claim in claims if claim.kind != "broadcast" and not poison.is_poison(claim)]
+        if wanted:
+            await deliver(work, wanted)

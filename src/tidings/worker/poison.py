@@ -8,6 +8,7 @@ from tidings.tasks import Claim
 
 SQL = load("poison")
 
+ALONE_FROM = 2  # claims without an end; from then on a task is tried alone, so that it takes no other one along
 MOST_CLAIMS = 5  # a worker may die for reasons of its own; five in a row over one task have one reason
 
 log = structlog.get_logger("tidings.worker")
@@ -28,7 +29,7 @@ async def set_aside(db: Pool, claim: Claim) -> None:
         if len(claim.subject_ids) > 1:
             log.warning("task_split", task=claim.id, claims=claim.fence, subjects=len(claim.subject_ids))
             await connection.execute(
-                SQL["split"], claim.project_id, claim.kind, claim.lane, claim.subject_ids, MOST_CLAIMS - 1
+                SQL["split"], claim.project_id, claim.kind, claim.lane, claim.subject_ids, ALONE_FROM
             )
             return
         log.error("task_poisonous", task=claim.id, claims=claim.fence, subjects=claim.subject_ids)

@@ -1,5 +1,5 @@
 -- name: split
--- A task for each subject, so that the one that kills workers is found out; each has one more try.
+-- A task for each subject, so that the one that kills workers is found out; each is tried alone, a few times.
 INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at, fence)
 SELECT $1, $2, $3, ARRAY[s.id], now(), now(), $5 FROM unnest($4::bigint[]) AS s(id)
 

@@ -1,9 +1,18 @@
 -- name: claim
 -- Whose lease has not run out is left alone: somebody is at it. The fence tells later who claimed last.
+-- $3: those that were claimed so often before are left alone, too; null: none are.
 UPDATE tasks SET fence = fence + 1,
     lease_until = now() + make_interval(secs => $2), publish_at = now() + make_interval(secs => $2)
 WHERE id = ANY($1::bigint[]) AND due_at <= now() + interval '1 second' AND (lease_until IS NULL OR lease_until < now())
+    AND ($3::integer IS NULL OR fence < $3)
 RETURNING id, project_id, kind, lane, subject_ids, fence
+
+-- name: claimed_often
+-- Those of $1 that could be claimed now, and were claimed $2 times or more without an end.
+SELECT id FROM tasks
+WHERE id = ANY($1::bigint[]) AND due_at <= now() + interval '1 second' AND (lease_until IS NULL OR lease_until < now())
+    AND fence >= $2
+ORDER BY id
 
 -- name: hold
 -- The ones that are still ours, locked so that nobody claims them before the record is committed.

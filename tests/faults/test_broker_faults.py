@@ -1,0 +1,137 @@
+"""F5, F19 and the unreadable half of F20: what RabbitMQ may do and lose, and what may lie in its queues."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+
+import aiormq
+import pytest
+
+from tests.conftest import eventually
+from tests.faults import balance
+from tests.faults.caller import Caller
+from tests.faults.plant import Plant, plant
+from tests.servers import RabbitServer, Servers
+from tidings.queue import Lane, wire
+
+COUNT = 2000
+QUEUE = "tidings.normal"
+DEAD = "tidings.dead"
+
+
+@pytest.fixture(scope="module")
+async def made(servers: Servers) -> AsyncIterator[Plant]:
+    async with plant(servers, "api", "scheduler", "worker", "worker") as running:
+        yield running
+
+
+async def open_channel(rabbitmq: RabbitServer) -> tuple[aiormq.Connection, aiormq.abc.AbstractChannel]:
+    """A foreign connection to the broker, and a channel with publisher confirms."""
+    address = rabbitmq.address
+    url = f"amqp://{address.user}:{address.password}@127.0.0.1:{address.port}/"
+    connection = await aiormq.connect(url)
+    return connection, await connection.channel()
+
+
+async def publish(made: Plant, bodies: Sequence[bytes]) -> None:
+    """Put messages straight into the queue of the normal lane."""
+    connection, channel = await open_channel(made.rabbitmq)
+    try:
+        for body in bodies:
+            await channel.basic_publish(body, routing_key=QUEUE)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("wiped", [False, True], ids=["killed", "wiped"])
+async def test_the_broker_dies_in_mid_flow(made: Plant, wiped: bool) -> None:
+    pool = await made.pool()
+    since = await balance.mark(pool, made.vendor)
+    caller = Caller(made.api_url, COUNT, name=f"broker-{wiped}")
+    await caller.prepare()
+    sending = asyncio.create_task(caller.insist(8, pause_s=0.02))
+
+    async def flowing() -> bool | None:
+        return True if len(caller.ids) > COUNT // 10 else None
+
+    await eventually(flowing, 60)
+    await (made.rabbitmq.wipe() if wiped else made.rabbitmq.kill())
+    told = len(caller.ids)
+
+    async def still_accepting() -> bool | None:
+        return True if sending.done() or len(caller.ids) > told + 100 else None
+
+    await eventually(still_accepting, 60)
+    await made.rabbitmq.start()
+    await sending
+    assert caller.answers == {202: COUNT}, "the API accepted all the time"
+    assert caller.broken == []
+    # What a worker holds is recorded without a broker, so nothing was in flight in the sense of I2.
+    assert await balance.check(pool, since, caller, made.vendor, in_flight=set()) == 0
+    await asyncio.gather(*(part.ready() for part in made.of("worker")))
+
+
+async def test_messages_that_come_up_to_three_times_in_any_order_have_one_effect(made: Plant) -> None:
+    chance = random.Random(19)
+    pool = await made.pool()
+    since = await balance.mark(pool, made.vendor)
+    caller = Caller(made.api_url, COUNT // 4, name="twice")
+    await caller.prepare()
+    await asyncio.gather(*(part.stop() for part in made.of("worker")))
+    await caller.insist(8)
+    rows = await pool.fetch("SELECT id, cardinality(subject_ids) AS size FROM tasks WHERE lane = 'normal'")
+    assert len(rows) > 1
+    bodies = [wire.encode(Lane.NORMAL, [(row["id"], row["size"])]) for row in rows]
+    copies = [body for body in bodies for _ in range(chance.randint(1, 3))]
+    chance.shuffle(copies)
+    await publish(made, copies)
+    await made.start("worker", "worker")
+    late = copies[: len(copies) // 2]  # and some again, while they are worked on or done
+    await publish(made, late)
+    assert await balance.check(pool, since, caller, made.vendor, in_flight=set()) == 0
+
+
+async def dead_reasons(made: Plant) -> list[str]:
+    """Take all dead letters; why each is there."""
+    connection, channel = await open_channel(made.rabbitmq)
+    reasons = []
+    try:
+        while (found := await channel.basic_get(DEAD, no_ack=True)).delivery_tag:
+            headers = found.header.properties.headers or {}
+            reasons.append(str(headers["reason"]))
+    finally:
+        await connection.close()
+    return reasons
+
+
+async def test_unreadable_messages_are_set_aside_and_their_neighbours_arrive(made: Plant) -> None:
+    pool = await made.pool()
+    since = await balance.mark(pool, made.vendor)
+    await dead_reasons(made)
+    bad = [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"null",
+        b"[" * 5000,
+        b'{"version": 99, "lane": "normal", "tickets": [[1, 1]]}',
+        b'{"version": 1, "lane": "bulk", "tickets": [[1, 1]]}',
+        b'{"version": 1, "lane": "normal", "tickets": []}',
+        b'{"version": 1, "lane": "normal", "tickets": [[-1, 1]]}',
+        b'{"version": 1, "lane": "normal", "tickets": [["1", 1]], "more": 1}',
+        b'{"version": 1, "lane": "normal", "tickets": [' + b"[1,1]," * 100_000 + b"[1,1]]}",
+    ]
+    caller = Caller(made.api_url, COUNT // 4, name="unreadable")
+    await caller.prepare()
+    await asyncio.gather(caller.insist(8), publish(made, bad * 3))
+    assert await balance.check(pool, since, caller, made.vendor, in_flight=set()) == 0
+    found: list[str] = []
+
+    async def all_dead() -> bool | None:
+        found.extend(await dead_reasons(made))
+        return True if len(found) >= 3 * len(bad) else None
+
+    await eventually(all_dead, 60)
+    assert len(found) == 3 * len(bad)
+    assert sum("version 99" in reason for reason in found) == 3
+    assert sum("bytes are more than" in reason for reason in found) == 3

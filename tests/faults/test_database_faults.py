@@ -1,0 +1,70 @@
+"""F8: PostgreSQL is killed and comes back. The API says 503 meanwhile, and never a 202 that is not true."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.conftest import eventually
+from tests.faults import balance
+from tests.faults.caller import Caller
+from tests.faults.plant import Plant, plant
+from tests.servers import Servers
+from tidings.emulators.faults import Plan
+
+COUNT = 2000
+
+
+@pytest.fixture(scope="module")
+async def made(servers: Servers) -> AsyncIterator[Plant]:
+    async with plant(servers, "api", "scheduler", "worker", "worker") as running:
+        yield running
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(8, marks=pytest.mark.faults)])
+async def test_killed_under_load(made: Plant, rounds: int) -> None:
+    since = await balance.mark(await made.pool(), made.vendor)
+    caller = Caller(made.api_url, COUNT, name=f"database-{rounds}")
+    await caller.prepare()
+    made.vendor.faults.set({"fcm": Plan(latency_ms=20, jitter_ms=200)})
+    sending = asyncio.create_task(caller.insist(8, pause_s=0.01 * rounds))
+    in_flight: set[int] = set()
+    for number in range(rounds):
+
+        async def further(wanted: int = (number + 1) * COUNT // (rounds + 2)) -> bool | None:
+            return True if len(caller.ids) > wanted else None
+
+        await eventually(further, 120)
+        refused = caller.answers[503]
+        await made.kill_database()
+
+        async def unavailable(before: int = refused) -> bool | None:
+            return True if caller.answers[503] > before else None
+
+        await eventually(unavailable, 60)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            health = await client.get(f"{made.api_url}/api/healthcheck", timeout=30)
+            assert health.status_code == 503
+            assert health.json()["dependencies"]["database"] != "ok"
+        taken = set(balance.seen(made.vendor, since.vendor)[0])
+        await made.start_database()
+        pool = await made.pool()
+        # By the database's clock: what it recorded from now on was not recorded before.
+        moment = await pool.fetchval("SELECT pg_postmaster_start_time()")
+        in_flight |= {(i) for i in taken if await not_sent_before(made, i, moment)}
+    await sending
+    await made.parts["worker-1"].ready()
+    await balance.check(await made.pool(), since, caller, made.vendor, in_flight)
+    assert caller.broken == [], "every request had an answer"
+    print(f"{caller.answers}, {len(in_flight)} in flight")
+
+
+async def not_sent_before(made: Plant, notification: int, moment: object) -> bool:
+    """Whether the vendor's answer of this notification was unrecorded when the database died."""
+    pool = await made.pool()
+    return not await pool.fetchval(
+        "SELECT EXISTS (SELECT FROM attempts WHERE notification_id = $1 AND outcome = 'sent' AND created_at < $2)",
+        notification,
+        moment,
+    )
