@@ -99,7 +99,9 @@ async def test_keys(app: App, env: dict[str, str]) -> None:
 async def test_keys_that_end(app: App, env: dict[str, str]) -> None:
     made = await tidings("keys", "create", "--expires-in-days", "30", "--name", "ends", env=env)
     said_nothing_wrong(made)
-    assert re.search(r"active, until \d{4}-\d{2}-\d{2} \d{2}:\d{2}Z +ends", (await tidings("keys", "list", env=env)).out)
+    assert re.search(
+        r"active, until \d{4}-\d{2}-\d{2} \d{2}:\d{2}Z +ends", (await tidings("keys", "list", env=env)).out
+    )
 
 
 @pytest.mark.parametrize(

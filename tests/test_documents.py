@@ -82,14 +82,16 @@ def test_problems_are_made_with_the_codes_of_their_class() -> None:
 
 
 def test_every_code_is_used() -> None:
-    used = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES if path.name not in ("errors.py", "examples.py"))
+    used = "\n".join(
+        path.read_text(encoding="utf-8") for path in SOURCES if path.name not in ("errors.py", "examples.py")
+    )
     defaults = {cls.default_code for cls in Problem.__subclasses__()}
     assert [code for code in CODES if f'"{code}"' not in used and code not in defaults] == []
 
 
 def test_errors() -> None:
     rows = table("errors.md")
-    assert [row[0] for row in rows] == sorted(CODES, key=lambda code: [row[0] for row in rows].index(code))
+    assert [row[0] for row in rows] == sorted(CODES, key=[row[0] for row in rows].index)
     assert {row[0]: row[1] for row in rows} == status_of()
     assert all(len(row[2]) > 20 for row in rows)
 

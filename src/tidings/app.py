@@ -47,6 +47,7 @@ from tidings.worker.retry import Policy
 
 log = structlog.get_logger("tidings")
 
+KEYS_CHANGED = "keys"  # the bus's topic on which a revoked key is announced
 RESERVED_CONNECTIONS = 3  # of the database, for the critical lane alone
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
 
@@ -102,12 +103,14 @@ async def open_app(
         bus = await open_bus(settings, stack)
         backlog = Backlog(settings.max_backlog)
         intake = Intake(db, reserve, queue, settings.rescue_s, backlog)
+        keys = KeyRing(db)
+        bus.listen(KEYS_CHANGED, keys.forget)
         services = Services(
             settings=settings,
             db=db,
             queue=queue,
             bus=bus,
-            keys=KeyRing(db),
+            keys=keys,
             intake=intake,
             limits=Limits(settings, bus),
             token_key=signing.derive(secret, signing.USER_TOKENS),

@@ -199,7 +199,9 @@ def create_key(
     scopes: Annotated[str, typer.Option(help="send, read, admin; separated by commas")] = "send,read",
     project: Annotated[str, typer.Option(help="The project, made if it is new")] = "default",
     name: Annotated[str, typer.Option(help="What the key is for")] = "",
-    expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500, help="It ends by itself after so many days")] = None,
+    expires_in_days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="It ends by itself after so many days")
+    ] = None,
 ) -> None:
     """Make an API key and print it. It can't be shown again."""
     from tidings import projects  # noqa: PLC0415

@@ -123,6 +123,10 @@ class KeyRing:
             return None
         return hit[1]
 
+    def forget(self, _: str = "") -> None:
+        """Ask the database again for every key. Called when any process has revoked one."""
+        self._known.clear()
+
     async def identify(self, key: str) -> Principal:
         """Who calls with this key. Raises `Unauthenticated` when nobody does (any more)."""
         row = await self._db.fetchrow(SQL["key_by_digest"], digest(key))

@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     )
     redis_port: int = Field(6379, ge=1, le=65535, validation_alias=_env("REDIS_PORT"), description="Redis port.")
     redis_password: SecretStr = Field(
-        SecretStr(""), validation_alias=_env("REDIS_PASSWORD"), description="Redis password, if it asks for one."
+        SecretStr(""),
+        validation_alias=_env("REDIS_PASSWORD"),
+        description="Redis password, if it asks for one.",
     )
     rabbitmq_host: str = Field(
         "",

@@ -55,7 +55,13 @@ def general() -> Iterator[Case]:
     yield "unknown field", b'{"nope": 1}', 422, "unknown_field", "/nope"
     yield "unknown field with slashes", b'{"a/b~c": 1}', 422, "unknown_field", "/a~1b~0c"
     yield "empty key", b'{"": 1}', 422, "unknown_field", "/"
-    yield "NUL in a key", b'{"a\\u0000": 1}', 0, "*", ""  # unknown, when the items of a batch are looked at alone
+    yield (
+        "NUL in a key",
+        b'{"a\\u0000": 1}',
+        0,
+        "*",
+        "",
+    )  # unknown, when the items of a batch are looked at alone
     yield "half a pair in a key", b'{"a' + LONE + b'": 1}', 0, "*", ""
 
 
@@ -71,11 +77,25 @@ def mutations(operation: Operation) -> Iterator[Case]:
             rest = {other: kept for other, kept in good.items() if other != name}
             return encode({**rest, name: msgspec.Raw(to)})
 
-        wrong: list[bytes] = [b"[1]", b"1e999", b"-1e999", b"1.5", b"9223372036854775808", b"18446744073709551616"]
+        wrong: list[bytes] = [
+            b"[1]",
+            b"1e999",
+            b"-1e999",
+            b"1.5",
+            b"9223372036854775808",
+            b"18446744073709551616",
+        ]
         if isinstance(value, str):
             yield f"NUL in {name}", changed(b'"a\\u0000b"'), 400, "bad_encoding", ""
             yield f"NUL after backslashes in {name}", changed(b'"\\\\\\\\\\u0000"'), 400, "bad_encoding", ""
-            for half in (LONE, b"\\udc00", b"\\ud800\\ud800\\udc00", b"\\ud800\\n", b"\\ud800x", b"\\\\\\udfff"):
+            for half in (
+                LONE,
+                b"\\udc00",
+                b"\\ud800\\ud800\\udc00",
+                b"\\ud800\\n",
+                b"\\ud800x",
+                b"\\\\\\udfff",
+            ):
                 yield f"{half!r} in {name}", changed(b'"' + half + b'"'), 400, "bad_encoding", ""
             for raw in (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"):
                 yield f"{raw!r} in {name}", changed(b'"' + raw + b'"'), 400, "bad_encoding", ""
@@ -92,9 +112,7 @@ def mutations(operation: Operation) -> Iterator[Case]:
 async def refused(client: httpx.AsyncClient, operation: Operation, url: str, case: Case) -> str:
     """What is wrong with the answer; empty: nothing."""
     what, body, status, code, pointer = case
-    answer = await client.request(
-        operation.method, url, content=body, headers={"Content-Type": "application/json"}
-    )
+    answer = await client.request(operation.method, url, content=body, headers={"Content-Type": "application/json"})
     problem = answer.json()
     pointers = [error["pointer"] for error in problem.get("errors", ())]
     fits = (
@@ -161,7 +179,13 @@ async def test_bad_data(app: App, project: Project, path: str) -> None:
     operation = next(op for op in WITH_BODY if op.path == path and op.method == "POST")
     good = {**operation.body, "user_id": await project.user()} if "user_id" in operation.body else operation.body
     cases: list[Case] = [
-        (what, msgspec.json.encode({**good, "data": msgspec.Raw(data)}), status, code, "/data" if status == 422 else "")
+        (
+            what,
+            msgspec.json.encode({**good, "data": msgspec.Raw(data)}),
+            status,
+            code,
+            "/data" if status == 422 else "",
+        )
         for what, data, status, code in DATA
     ]
     await all_refused(app, project, operation, cases)
@@ -203,7 +227,12 @@ async def test_of_a_key_given_twice_the_last_counts(project: Project) -> None:
 
 
 async def test_the_content_type_does_not_matter(project: Project) -> None:
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "nonsense"):
+    for kind in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin-1",
+        "nonsense",
+    ):
         answer = await project.client.post("/api/users", content=b'{"name": "A"}', headers={"Content-Type": kind})
         assert answer.status_code == 201, kind
 
@@ -239,7 +268,11 @@ async def test_bad_parts_for_fcm(app: App, project: Project, fcm: bytes, pointer
 
 
 async def test_data_keys_that_a_vendor_reserves(project: Project) -> None:
-    body = {"user_id": await project.user(), "title": "x", "data": {"google.a": "1", "from": "2", "fine": "3"}}
+    body = {
+        "user_id": await project.user(),
+        "title": "x",
+        "data": {"google.a": "1", "from": "2", "fine": "3"},
+    }
     answer = await project.client.post("/api/notifications", json=body)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/data/google.a", "/data/from"]

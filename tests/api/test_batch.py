@@ -19,9 +19,19 @@ BAD: list[tuple[bytes, int, str, str]] = [
     (b'{"user_id": 1}', 422, "missing_field", "/title"),
     (b'{"user_id": 1, "title": "x", "titel": "x"}', 422, "unknown_field", "/titel"),
     (b'{"user_id": 1, "title": "' + b"x" * 256 + b'"}', 422, "invalid_field", "/title"),
-    (b'{"user_id": 1, "title": "x", "scheduled_time": "2020-01-01T00:00:00Z"}', 422, "time_past", "/scheduled_time"),
+    (
+        b'{"user_id": 1, "title": "x", "scheduled_time": "2020-01-01T00:00:00Z"}',
+        422,
+        "time_past",
+        "/scheduled_time",
+    ),
     (b'{"user_id": 1, "title": "x", "data": {"from": 1}}', 422, "invalid_field", "/data/from"),
-    (b'{"user_id": 1, "title": "x", "data": {"a": ' + b"[" * 40 + b"]" * 40 + b"}}", 422, "invalid_field", "/data"),
+    (
+        b'{"user_id": 1, "title": "x", "data": {"a": ' + b"[" * 40 + b"]" * 40 + b"}}",
+        422,
+        "invalid_field",
+        "/data",
+    ),
     (b'{"user_id": 1, "title": "a\\u0000b"}', 400, "bad_encoding", ""),
     (b'{"user_id": 1, "title": "a\\ud800b"}', 400, "bad_encoding", ""),
     (b'{"user_id": 1, "title": "\\udc00"}', 400, "bad_encoding", ""),
@@ -44,7 +54,11 @@ def good(user_id: int, **fields: Any) -> bytes:
 
 async def test_all_good(app: App, project: Project) -> None:
     users = [await project.user() for _ in range(3)]
-    items = [good(users[0]), good(users[1], scheduled_time=LATER), good(users[2], lane="bulk", scheduled_time=None)]
+    items = [
+        good(users[0]),
+        good(users[1], scheduled_time=LATER),
+        good(users[2], lane="bulk", scheduled_time=None),
+    ]
     answer = await project.client.post(PATH, content=batch(*items))
     assert answer.status_code == 202
     result = answer.json()

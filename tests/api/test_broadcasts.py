@@ -14,7 +14,12 @@ async def test_announce(project: Project) -> None:
     answer = await project.client.post("/api/broadcasts", json=NEWS)
     assert answer.status_code == 202
     accepted = answer.json()
-    assert accepted == {"id": accepted["id"], **NEWS, "status": "pending", "created_at": accepted["created_at"]}
+    assert accepted == {
+        "id": accepted["id"],
+        **NEWS,
+        "status": "pending",
+        "created_at": accepted["created_at"],
+    }
 
     async def sent() -> dict[str, Any] | None:
         shown: dict[str, Any] = (await project.client.get(f"/api/broadcasts/{accepted['id']}")).json()

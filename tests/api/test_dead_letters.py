@@ -18,7 +18,11 @@ async def test_listed_with_reason_and_attempts_newest_first(project: Project, ot
     second, _ = await failed(project, f"sender-id-mismatch-{project.id}")
     listed = (await project.client.get("/api/dead-letters")).json()
     assert [letter["notification_id"] for letter in listed] == [second, first]
-    assert (listed[0]["reason"], listed[0]["attempts"], listed[0]["channel"]) == ("sender_mismatch", 1, "push")
+    assert (listed[0]["reason"], listed[0]["attempts"], listed[0]["channel"]) == (
+        "sender_mismatch",
+        1,
+        "push",
+    )
     only = (await project.client.get("/api/dead-letters", params={"reason": "sender_mismatch"})).json()
     assert [letter["notification_id"] for letter in only] == [second]
     page = await project.client.get("/api/dead-letters", params={"limit": 1})

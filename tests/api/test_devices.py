@@ -76,9 +76,7 @@ async def test_registering_at_once_leaves_one_device(app: App, project: Project)
 async def test_registering_crosswise_never_locks_up(project: Project) -> None:
     users = [await project.user() for _ in range(2)]
     bodies = [{"device_token": f"crossed-{i}", "device_type": "web"} for i in range(2)]
-    calls = [
-        project.client.post(f"/api/users/{users[i % 2]}/devices", json=bodies[i // 2 % 2]) for i in range(40)
-    ]
+    calls = [project.client.post(f"/api/users/{users[i % 2]}/devices", json=bodies[i // 2 % 2]) for i in range(40)]
     assert {answer.status_code for answer in await asyncio.gather(*calls)} == {201}
 
 

@@ -18,7 +18,16 @@ METHODS: dict[str, set[str]] = {}
 for _operation in OPERATIONS:
     METHODS.setdefault(_operation.path, set()).add(_operation.method)
 STRANGE_IDS = ["0", "-1", "+1", "1_0", "%201", str(2**63), str(2**64), "9" * 40, "%D9%A1"]
-NO_PATHS = ["/", "/api", "/api/nope", "/api/users/abc", "/api/users/1.0", "/api/users/1%00", "/api/users/%ff", "/.."]
+NO_PATHS = [
+    "/",
+    "/api",
+    "/api/nope",
+    "/api/users/abc",
+    "/api/users/1.0",
+    "/api/users/1%00",
+    "/api/users/%ff",
+    "/..",
+]
 NO_PATHS += ["/api/users/" + "9" * 5000, "/api/notifications/nope", "/API/users", "/%2e%2e/etc/passwd"]
 
 
@@ -182,9 +191,7 @@ async def test_nobody_without_a_key_makes_us_read_a_body(app: App, project: Proj
     assert got.startswith(b"HTTP/1.1 401 ")
 
 
-async def test_a_body_that_does_not_come(
-    app: App, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_body_that_does_not_come(app: App, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.2)
     got = await raw(app, head(project, "Content-Length: 100") + b'{"name": ')
     assert got.startswith(b"HTTP/1.1 408 ")

@@ -15,9 +15,7 @@ WITH_KEY = [operation for operation in OPERATIONS if operation.idempotent]
 COUNTED = ("users", "devices", "notifications", "broadcasts")
 
 
-async def call(
-    project: Project, operation: Operation, user_id: int, body: Any, key: str = "the-key"
-) -> httpx.Response:
+async def call(project: Project, operation: Operation, user_id: int, body: Any, key: str = "the-key") -> httpx.Response:
     url = operation.url(user_id=user_id)
     headers = {"Idempotency-Key": key.encode("latin-1")}
     return await project.client.request(operation.method, url, json=body, headers=headers)

@@ -1,7 +1,6 @@
 """The OpenAPI document: valid, with examples that work, and kept by the service (Schemathesis)."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -149,5 +148,3 @@ async def test_the_page(app: App) -> None:
     anchors = set(re.findall(r'id="([^"]+)"', page))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
     assert len(anchors) == len(re.findall(r'id="([^"]+)"', page)), "an anchor stands twice"
-
-

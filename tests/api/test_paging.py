@@ -79,7 +79,22 @@ async def test_the_last_page_has_no_link(project: Project) -> None:
 
 GOOD_LIMITS = ["1", "500"]
 BAD_LIMITS = ["0", "501", "-1", "abc", "", "1.5", "1e3", "9" * 30, "%00", "١"]
-BAD_CURSORS = ["", "x", "MQ", "c", "c0", "c01", "c-1", "c1 ", "c1%0A", "c1%00", "c" + "9" * 19, "c١", "1", "%ff"]
+BAD_CURSORS = [
+    "",
+    "x",
+    "MQ",
+    "c",
+    "c0",
+    "c01",
+    "c-1",
+    "c1 ",
+    "c1%0A",
+    "c1%00",
+    "c" + "9" * 19,
+    "c١",
+    "1",
+    "%ff",
+]
 
 
 @pytest.mark.parametrize("path", LISTS)

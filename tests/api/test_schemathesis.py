@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,18 @@ FUZZED = 600  # at least so many calls: fewer would mean that it looked away
 
 
 @pytest.fixture(scope="module")
-async def url() -> AsyncIterator[str]:
+def folder() -> Iterator[Path]:
+    """A data directory of its own."""
     path = Path(tempfile.mkdtemp(prefix="tidings-test-"))
     path.chmod(0o711)
-    async with served(path, TIDINGS_API_KEY=KEY) as service:
-        yield service.url
+    yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+async def url(folder: Path) -> AsyncIterator[str]:
+    async with served(folder, TIDINGS_API_KEY=KEY) as service:
+        yield service.url
 
 
 async def schemathesis(location: str, url: str, folder: Path, *options: str, **env: str) -> Ended:

@@ -28,7 +28,12 @@ async def test_the_guide(app: App, project: Project) -> None:
                     made[noun] = answer.json()["id"]
 
 
-NOUNS = {"/api/users": "user", "/devices": "device", "/schedule": "notification", "/api/broadcasts": "broadcast"}
+NOUNS = {
+    "/api/users": "user",
+    "/devices": "device",
+    "/schedule": "notification",
+    "/api/broadcasts": "broadcast",
+}
 
 
 def with_ids(line: str, made: dict[str, int]) -> str:

@@ -165,6 +165,24 @@ class Plant:
         alive = [part for part in self.parts.values() if part.process and part.process.returncode is None]
         return [part for part in alive if part.role == role]
 
+    async def restore(self, **wanted: int) -> None:
+        """Everything runs again that a fault ended, with so many processes of each role, and the vendor is well."""
+        self.vendor.faults.clear()
+        await self.rabbitmq.start()
+        await self.redis.start()
+        if self.database.process is not None and self.database.process.poll() is not None:
+            await self.start_database()
+        missing = []
+        for role, count in wanted.items():
+            alive = self.of(role)
+            for part in alive:
+                part.signal(signal.SIGCONT)
+            for part in alive[count:]:
+                await part.stop()
+            missing += [role] * (count - len(alive))
+        await self.start(*missing)
+        await asyncio.gather(*(part.ready() for role in wanted for part in self.of(role)))
+
     async def pool(self) -> db.Pool:
         """A pool that lives as long as the plant, or until the database is killed."""
         if self._pool is None:

@@ -2,22 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.faults import balance
 from tests.faults.caller import Caller
-from tests.faults.plant import Plant, plant
-from tests.servers import Servers
+from tests.faults.plant import Plant
 
 A_ROUND = 60  # notifications that are sent between two kills, about
-
-
-@pytest.fixture(scope="module")
-async def made(servers: Servers) -> AsyncIterator[Plant]:
-    async with plant(servers, "api", "scheduler", "worker") as running:
-        yield running
 
 
 @pytest.mark.parametrize("rounds", [10, pytest.param(50, marks=pytest.mark.faults)])

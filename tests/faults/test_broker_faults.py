@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import aiormq
 import pytest
@@ -10,19 +10,13 @@ import pytest
 from tests.conftest import eventually
 from tests.faults import balance
 from tests.faults.caller import Caller
-from tests.faults.plant import Plant, plant
-from tests.servers import RabbitServer, Servers
+from tests.faults.plant import Plant
+from tests.servers import RabbitServer
 from tidings.queue import Lane, wire
 
 COUNT = 2000
 QUEUE = "tidings.normal"
 DEAD = "tidings.dead"
-
-
-@pytest.fixture(scope="module")
-async def made(servers: Servers) -> AsyncIterator[Plant]:
-    async with plant(servers, "api", "scheduler", "worker", "worker") as running:
-        yield running
 
 
 async def open_channel(rabbitmq: RabbitServer) -> tuple[aiormq.Connection, aiormq.abc.AbstractChannel]:

@@ -16,8 +16,7 @@ from tests.faults.service import Service
 from tidings import db, embedded, emulators, ledger
 from tidings.emulators.faults import Plan
 
-ROUNDS = 20
-NOTIFICATIONS = 2000
+A_ROUND = 100  # notifications for each kill
 FINAL = ("sent", "delivered")
 
 
@@ -53,18 +52,20 @@ async def unrecorded(data_dir: Path) -> set[int]:
     return {row["id"] for row in rows}
 
 
-async def test_twenty_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data_dir: Path) -> None:
+@pytest.mark.parametrize("rounds", [8, pytest.param(20, marks=pytest.mark.faults)])
+async def test_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data_dir: Path, rounds: int) -> None:
+    count = rounds * A_ROUND
     chance = random.Random(2026)
     vendor = await emulators.start()
     vendor.faults.set({"fcm": Plan(latency_ms=30, jitter_ms=60)})
     service = Service(own_data_dir, vendor, TIDINGS_LEASE_S="6", TIDINGS_RESCUE_S="1")
-    caller = Caller(service.url, NOTIFICATIONS)
+    caller = Caller(service.url, count)
     in_flight, position = 0, 0
     try:
         await service.start()
         await caller.prepare()
-        for _ in range(ROUNDS):
-            sending = asyncio.create_task(caller.run(NOTIFICATIONS // ROUNDS + chance.randrange(40)))
+        for _ in range(rounds):
+            sending = asyncio.create_task(caller.run(A_ROUND + chance.randrange(40)))
             await asyncio.sleep(chance.uniform(0.05, 0.5))
             await service.kill()
             await sending
@@ -73,18 +74,18 @@ async def test_twenty_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(o
             await service.start()
         while caller.waiting:
             await caller.run(len(caller.waiting))
-        await all_final(own_data_dir, service)
+        await all_final(own_data_dir, count)
         everything, _ = seen(vendor)
         repeats = sum(n - 1 for n in everything.values())
         assert set(everything) == set(caller.ids.values()), (
             "every accepted notification was seen, and no other"
         )
-        assert len(set(caller.ids.values())) == NOTIFICATIONS, (
+        assert len(set(caller.ids.values())) == count, (
             "a repeated request made no second notification"
         )
         assert repeats <= in_flight, f"{repeats} repeats, {in_flight} were in flight"
         print(
-            f"{ROUNDS} kills, {NOTIFICATIONS} notifications, {in_flight} in flight at a kill, {repeats} repeats"
+            f"{rounds} kills, {count} notifications, {in_flight} in flight at a kill, {repeats} repeats"
         )
         assert await service.stop() == 0
     finally:
@@ -93,8 +94,8 @@ async def test_twenty_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(o
         await vendor.close()
 
 
-async def all_final(data_dir: Path, service: Service) -> None:
-    """Wait until the ledger says so: all 2,000 sent, no task left, nothing lost."""
+async def all_final(data_dir: Path, count: int) -> None:
+    """Wait until the ledger says so: all sent, no task left, nothing lost."""
     server = embedded.start(data_dir)  # joins the service's
     assert server.process is None
     pool = await db.open_pool(
@@ -113,6 +114,6 @@ async def all_final(data_dir: Path, service: Service) -> None:
     try:
         found = await eventually(settled, 60)
         assert found.lost == []
-        assert sum(found.statuses.get(status, 0) for status in FINAL) == NOTIFICATIONS, found
+        assert sum(found.statuses.get(status, 0) for status in FINAL) == count, found
     finally:
         await pool.close()

@@ -1,7 +1,6 @@
 """F8: PostgreSQL is killed and comes back. The API says 503 meanwhile, and never a 202 that is not true."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -9,17 +8,10 @@ import pytest
 from tests.conftest import eventually
 from tests.faults import balance
 from tests.faults.caller import Caller
-from tests.faults.plant import Plant, plant
-from tests.servers import Servers
+from tests.faults.plant import Plant
 from tidings.emulators.faults import Plan
 
 COUNT = 2000
-
-
-@pytest.fixture(scope="module")
-async def made(servers: Servers) -> AsyncIterator[Plant]:
-    async with plant(servers, "api", "scheduler", "worker", "worker") as running:
-        yield running
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(8, marks=pytest.mark.faults)])
@@ -54,7 +46,7 @@ async def test_killed_under_load(made: Plant, rounds: int) -> None:
         moment = await pool.fetchval("SELECT pg_postmaster_start_time()")
         in_flight |= {(i) for i in taken if await not_sent_before(made, i, moment)}
     await sending
-    await made.parts["worker-1"].ready()
+    await asyncio.gather(*(part.ready() for part in made.of("worker")))
     await balance.check(await made.pool(), since, caller, made.vendor, in_flight)
     assert caller.broken == [], "every request had an answer"
     print(f"{caller.answers}, {len(in_flight)} in flight")

@@ -2,29 +2,26 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-
-import pytest
 
 from tests.conftest import eventually
 from tests.faults import balance
 from tests.faults.balance import ARRIVED
 from tests.faults.caller import Caller
-from tests.faults.plant import Plant, plant
-from tests.servers import Servers
+from tests.faults.conftest import LEASE_S
+from tests.faults.plant import Part, Plant
 from tidings import ledger
 from tidings.db import Pool
 from tidings.emulators.faults import Plan
 
-LEASE_S = 8.0
 IN_FLIGHT = 200
 COUNT = 500
 
 
-@pytest.fixture(scope="module")
-async def made(servers: Servers) -> AsyncIterator[Plant]:
-    async with plant(servers, "api", "scheduler", "worker", TIDINGS_LEASE_S=f"{LEASE_S:g}") as running:
-        yield running
+async def only_worker(made: Plant) -> Part:
+    """End all workers but one, so that the test knows who has a task."""
+    worker, *others = made.of("worker")
+    await asyncio.gather(*(other.stop() for other in others))
+    return worker
 
 
 async def claimed(pool: Pool, since: balance.Mark) -> int:
@@ -54,7 +51,7 @@ async def test_killed_with_two_hundred_in_flight(made: Plant) -> None:
     caller = Caller(made.api_url, COUNT, name="worker-kill")
     await caller.prepare()
     made.vendor.faults.set({"fcm": Plan(latency_ms=150, jitter_ms=1500)})
-    (worker,) = made.of("worker")
+    worker = await only_worker(made)
     await worker.stop()
     await caller.insist(64)
     await worker.start()
@@ -74,7 +71,7 @@ async def test_a_worker_that_slept_through_its_lease_records_nothing(made: Plant
     caller = Caller(made.api_url, COUNT, name="worker-pause")
     await caller.prepare()
     made.vendor.faults.set({"fcm": Plan(latency_ms=150, jitter_ms=1500)})
-    (sleeper,) = made.of("worker")
+    sleeper = await only_worker(made)
     await sleeper.stop()
     await caller.insist(64)
     await sleeper.start()
@@ -83,7 +80,7 @@ async def test_a_worker_that_slept_through_its_lease_records_nothing(made: Plant
     paused_at = asyncio.get_running_loop().time()
     in_flight = await balance.unrecorded(pool, since, made.vendor)
     made.vendor.faults.clear()
-    other = await made.add("worker")
+    await made.add("worker")
     await balance.settle(pool)
     await asyncio.sleep(max(0.0, paused_at + 2 * LEASE_S - asyncio.get_running_loop().time()))
     before = await shown(pool, since)
@@ -97,7 +94,6 @@ async def test_a_worker_that_slept_through_its_lease_records_nothing(made: Plant
     # The calls that were open when it fell asleep may have reached the vendor meanwhile.
     in_flight |= {i for i, times in balance.seen(made.vendor, since.vendor)[0].items() if times > 1} & set(before)
     await balance.check(pool, since, caller, made.vendor, in_flight)
-    await other.stop()
 
 
 async def shown(pool: Pool, since: balance.Mark) -> dict[int, tuple[object, ...]]:
@@ -115,7 +111,7 @@ async def test_what_workers_die_over_is_set_aside_and_its_neighbours_arrive(made
     since = await balance.mark(pool, made.vendor)
     caller = Caller(made.api_url, 20, users=20, name="poison")
     await caller.prepare()
-    (worker,) = made.of("worker")
+    worker = await only_worker(made)
     await worker.stop()
     await caller.insist(20)
     culprit = caller.ids[7]

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -29,9 +30,11 @@ class AwayBus(MemoryBus):
         sink: Sink,
         notifications: Position | None,
         broadcasts: Position | None,
+        *,
+        lost: Callable[[], None] | None = None,
     ) -> tuple[Recovery, Recovery]:
         self.asked += 1
-        answer = await super().join(project_id, user_id, sink, notifications, broadcasts)
+        answer = await super().join(project_id, user_id, sink, notifications, broadcasts, lost=lost)
         if self.hangs:
             await asyncio.sleep(3600)
             return answer
@@ -75,10 +78,12 @@ class SlowBus(MemoryBus):
         sink: Sink,
         notifications: Position | None,
         broadcasts: Position | None,
+        *,
+        lost: Callable[[], None] | None = None,
     ) -> tuple[Recovery, Recovery]:
         self.asked += 1
         await self.go_on.wait()
-        return await super().join(project_id, user_id, sink, notifications, broadcasts)
+        return await super().join(project_id, user_id, sink, notifications, broadcasts, lost=lost)
 
 
 async def test_a_join_that_comes_after_its_leave_is_taken_back() -> None:
@@ -103,8 +108,10 @@ class LateBus(MemoryBus):
         sink: Sink,
         notifications: Position | None,
         broadcasts: Position | None,
+        *,
+        lost: Callable[[], None] | None = None,
     ) -> tuple[Recovery, Recovery]:
-        answer = await super().join(project_id, user_id, sink, notifications, broadcasts)
+        answer = await super().join(project_id, user_id, sink, notifications, broadcasts, lost=lost)
         await self.publish(project_id, user_id, 1, b'{"id":1}')
         await asyncio.sleep(0.01)
         await self.publish(project_id, user_id, 2, b'{"id":2}')

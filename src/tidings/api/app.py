@@ -51,12 +51,20 @@ class Api(Litestar):
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *limits.raw_headers(scope)]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id),
+                    *limits.raw_headers(scope),
+                ]
             elif head:  # the headers say what GET would have answered; there is no body
-                message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
+                message = {
+                    "type": "http.response.body",
+                    "body": b"",
+                    "more_body": message.get("more_body", False),
+                }
             await send(message)
 
-        await super().__call__(scope, receive, answer)
+        await super().__call__(scope, receive, answer)  # type: ignore[arg-type] # plain ASGI
 
 
 def given_request_id(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,8 +28,8 @@ DRAIN_TIMEOUT_S = 1.0  # for what is left of a body that is too large
 CLOSE = {"Connection": "close"}  # the rest of the body is not read, so nothing else can come on this connection
 
 
-@lru_cache
-def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
@@ -101,7 +101,8 @@ def split(body: bytes, kind: type[T]) -> T:
 
 def _decoded(body: bytes, kind: type[T], prefix: str) -> T:
     try:
-        return _decoder(kind).decode(body)
+        decoded: T = _decoder(kind).decode(body)
+        return decoded
     except msgspec.ValidationError as error:
         if kind is not object:
             with suppress(Invalid):  # what is not JSON further on is told before what does not fit

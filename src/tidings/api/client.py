@@ -32,8 +32,6 @@ def routes(vapid_public_key: str | None) -> list[Any]:
         """A subscription is bound to this key for life. 404 when Web Push is not configured."""
         if vapid_public_key is None:
             raise NotFound("Web Push is not configured.")
-        return Response(
-            VapidPublicKey(vapid_public_key), headers={"Cache-Control": f"public, max-age={CACHE_S}"}
-        )
+        return Response(VapidPublicKey(vapid_public_key), headers={"Cache-Control": f"public, max-age={CACHE_S}"})
 
     return [read_vapid_public_key]

@@ -29,7 +29,9 @@ TAGS = ["Devices"]
     operation_class=takes(NewDevice),
     responses=problems(404, body=True),
 )
-async def register_device(request: Call, user_id: FromPath[int], idempotency_key: IdempotencyKey = None) -> Response[Device]:
+async def register_device(
+    request: Call, user_id: FromPath[int], idempotency_key: IdempotencyKey = None
+) -> Response[Device]:
     """A token that another user of the project had moves to this one; one that this user had is refreshed."""
     body = await raw_body(request, services(request).settings.max_body_bytes)
     new = decode(body, NewDevice)

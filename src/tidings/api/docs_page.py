@@ -19,10 +19,11 @@ _STYLE = """
 main{max-width:56rem;margin:auto;padding:1.5rem 1rem 4rem}
 h1{margin:.2rem 0}h2{margin:2.5rem 0 .5rem;border-bottom:2px solid var(--line)}h3{margin:0;font-size:1rem}
 section{padding:1rem 0;border-top:1px solid var(--line)}h2+p+section{border-top:0}
-code,pre{font:13.5px/1.5 ui-monospace,monospace}pre{background:var(--soft);padding:.7rem;overflow:auto;border-radius:6px}
+code,pre{font:13.5px/1.5 ui-monospace,monospace}
+pre{background:var(--soft);padding:.7rem;overflow:auto;border-radius:6px}
 .m{display:inline-block;min-width:4.4em;font-weight:700;color:var(--key)}a{color:var(--key)}
 table{border-collapse:collapse;width:100%}td,th{padding:.25rem .6rem .25rem 0;text-align:left;vertical-align:top}
-td{border-top:1px solid var(--line)}nav li{margin:.1rem 0}summary{cursor:pointer}dt{margin-top:.7rem}dd{margin-left:1.5rem}
+td{border-top:1px solid var(--line)}summary{cursor:pointer}dt{margin-top:.7rem}dd{margin-left:1.5rem}
 :target{outline:2px solid var(--key);outline-offset:4px;border-radius:4px}
 """
 
@@ -60,7 +61,7 @@ def _head(document: dict[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title} API</title><style>{_STYLE}</style></head><body><main><h1>{title} API</h1>"
         f"<p>{_text(document['info']['description'])}</p>"
-        f'<p>Version {escape(document["info"]["version"])}. For programs: '
+        f"<p>Version {escape(document['info']['version'])}. For programs: "
         '<a href="/docs/openapi.json">openapi.json</a>, OpenAPI 3.1.</p>'
     )
 
@@ -81,7 +82,8 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         f"<p><b>{_text(operation.get('summary', ''))}.</b> {_text(operation.get('description') or '')}</p>"
     ]
     rows = [
-        f"<tr><td><code>{escape(p['name'])}</code></td><td>{p['in']}</td><td>{_text(p.get('description') or '')}</td></tr>"
+        f"<tr><td><code>{escape(p['name'])}</code></td><td>{p['in']}</td>"
+        f"<td>{_text(p.get('description') or '')}</td></tr>"
         for p in operation.get("parameters") or ()
         if p["in"] != "path"
     ]

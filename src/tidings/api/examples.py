@@ -1,4 +1,4 @@
-"""Examples of bodies and answers for the OpenAPI document, by operation. A test sends the bodies and checks the answers.
+"""Examples of bodies and answers for the OpenAPI document, by operation. Tests send the bodies and check the answers.
 
 Those of the original interface are the ones of its own reference.
 """
@@ -57,7 +57,12 @@ SCHEDULED = {
     "lane": "scheduled",
     "ttl_s": 86400,
 }
-SENT = {**PENDING, "status": "delivered", "sent_at": "2026-04-28T12:10:05Z", "delivered_at": "2026-04-28T12:10:06Z"}
+SENT = {
+    **PENDING,
+    "status": "delivered",
+    "sent_at": "2026-04-28T12:10:05Z",
+    "delivered_at": "2026-04-28T12:10:06Z",
+}
 DELIVERY = {
     "channel": "push",
     "device_id": 1,
@@ -130,7 +135,10 @@ ANSWERS: dict[str, Any] = {
     "list_users": [USER],
     "get_user": USER,
     "change_user": {**USER, "name": "Jane Doe", "phone": None, "updated_at": "2026-04-28T12:01:00Z"},
-    "mint_token": {"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "expires_at": "2026-04-28T13:00:00Z"},
+    "mint_token": {
+        "token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "expires_at": "2026-04-28T13:00:00Z",
+    },
     "get_presence": {"user_id": 1, "online": True, "sockets": 1, "last_seen_at": "2026-04-28T12:00:00Z"},
     "register_device": DEVICE,
     "list_devices": [DEVICE],
@@ -160,26 +168,13 @@ ANSWERS: dict[str, Any] = {
     },
 }
 
-# One problem for each status: the code, and the pointer and detail of its field error if it has one.
-PROBLEMS: dict[int, tuple[str, str, str] | tuple[str]] = {
-    400: ("bad_json",),
-    401: ("key_missing",),
-    403: ("scope_missing",),
-    404: ("user_not_found",),
-    408: ("body_too_slow",),
-    409: ("external_id_taken",),
-    413: ("body_too_large",),
-    415: ("encoding_unsupported",),
-    422: ("invalid_field", "/device_type", "Invalid enum value 'phone'"),
-    429: ("rate_limited",),
-    503: ("unavailable",),
-}
+# Which problem stands for its status, where it is not the usual one of that status.
 NOT_FOUND = {
-    "register_device": "user_not_found",
     "unregister_device": "device_not_found",
     "get_notification": "notification_not_found",
     "cancel_notification": "notification_not_found",
     "get_broadcast": "broadcast_not_found",
     "confirm_receipt": "receipt_invalid",
 }
-CONFLICTS = {"cancel_notification": "not_cancellable"}
+CONFLICTS = {"create_user": "external_id_taken", "change_user": "external_id_taken"}
+INVALID = ("invalid_field", "/device_type", "Invalid enum value 'phone'")

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from tidings.bus import Bus
-from tidings.bus.limits import Rate, Verdict
+from tidings.bus.limits import Rate, Verdict, rate_limit_headers
 from tidings.errors import TooMany, Unavailable
 from tidings.projects import Principal
 from tidings.settings import Settings
@@ -39,7 +39,7 @@ class Limits:
                 wait_s = max(1, math.ceil(verdict.retry_after_s))
                 raise TooMany(
                     f"More calls than this {name} may make. Try again in {wait_s} s.",
-                    headers={"Retry-After": str(wait_s), **headers(verdict)},
+                    headers={"Retry-After": str(wait_s), **dict(rate_limit_headers(verdict))},
                 )
             if tightest is None or not verdict.known or verdict.remaining < tightest.remaining:
                 tightest = verdict
@@ -50,21 +50,12 @@ def _rate(per_s: float) -> Rate | None:
     return Rate(per_s, max(1, math.ceil(per_s * 2))) if per_s > 0 else None
 
 
-def headers(verdict: Verdict) -> dict[str, str]:
-    """`RateLimit-*` as peers and proxies know them."""
-    return {
-        "RateLimit-Limit": str(verdict.limit),
-        "RateLimit-Remaining": str(verdict.remaining),
-        "RateLimit-Reset": str(math.ceil(verdict.reset_s)),
-    }
-
-
 def raw_headers(scope: Any) -> list[tuple[bytes, bytes]]:
     """The headers for the answer to this request; none without a limit."""
     verdict: Verdict | None = scope.get(STATE)
     if verdict is None or not verdict.known:
         return []
-    return [(name.lower().encode(), value.encode()) for name, value in headers(verdict).items()]
+    return [(name.lower().encode(), value.encode()) for name, value in rate_limit_headers(verdict)]
 
 
 def refuse_bulk_unless_known(scope: Any, lane: str) -> None:
@@ -72,5 +63,6 @@ def refuse_bulk_unless_known(scope: Any, lane: str) -> None:
     verdict: Verdict | None = scope.get(STATE)
     if verdict is not None and not verdict.known and lane == "bulk":
         raise Unavailable(
-            "Rate limits can't be checked for the moment, and bulk waits until they can.", headers={"Retry-After": "5"}
+            "Rate limits can't be checked for the moment, and bulk waits until they can.",
+            headers={"Retry-After": "5"},
         )

@@ -36,7 +36,10 @@ TAGS = [
 DONE = {200: "Done", 201: "Created", 202: "Accepted: stored, and kept", 204: "Done; there is no body"}
 TEXT = {"type": "string"}
 HEADERS: dict[str, dict[str, Any]] = {
-    "X-Request-ID": {"description": "The id of this call in the log; your own, if you sent one", "schema": TEXT},
+    "X-Request-ID": {
+        "description": "The id of this call in the log; your own, if you sent one",
+        "schema": TEXT,
+    },
     "Link": {"description": 'The next page: `<…>; rel="next"`. Absent on the last one', "schema": TEXT},
     "Idempotent-Replayed": {
         "description": "An earlier call with this Idempotency-Key did it; this is its answer again",
@@ -127,7 +130,7 @@ def _headers(operation: dict[str, Any], status: int) -> Iterator[str]:
         yield "Idempotent-Replayed"
     if status == 401:
         yield "WWW-Authenticate"
-    if status == 503:
+    if status in (429, 503):
         yield "Retry-After"
 
 
@@ -149,18 +152,26 @@ def _tidy(parameter: dict[str, Any]) -> None:
 
 
 def _problem(operation: dict[str, Any], status: int) -> dict[str, Any]:
-    code, *field = examples.PROBLEMS[status]
-    code = {404: examples.NOT_FOUND, 409: examples.CONFLICTS}.get(status, {}).get(operation["operationId"], code)
-    if status == 400 and "requestBody" not in operation:
+    """An example of the problem with this status."""
+    name, cls = operation["operationId"], CLASSES[status]
+    code, detail, found = cls.default_code, "", []
+    if status == 404:
+        code = examples.NOT_FOUND.get(name, "user_not_found")
+    elif status == 409:
+        code = examples.CONFLICTS.get(name, code)
+    elif status == 400 and "requestBody" not in operation:
         code = "bad_query"
+    elif status == 422:
+        code, pointer, said = examples.INVALID
+        detail, found = f"{pointer}: {said}", [FieldError(pointer, code, said)]
     body = ProblemBody(
         type=f"/docs#error-{code}",
-        title=CLASSES[status].title,
+        title=cls.title,
         status=status,
-        detail=": ".join(field) or CODES[code],
+        detail=detail or CODES[code],
         code=code,
         request_id="9f86d081884c7d65",
-        errors=[FieldError(field[0], code, field[1])] if field else [],
+        errors=found,
     )
     built: dict[str, Any] = msgspec.to_builtins(body)
     return built

@@ -45,9 +45,7 @@ def problems(*statuses: int, key: bool = True, body: bool = False) -> dict[int, 
     """The problem answers of a route, for the OpenAPI document: its own, and those of every route of its kind."""
     known = {*statuses, *(WITH_KEY if key else ()), *(WITH_BODY if body else ()), 503}
     return {
-        status: ResponseSpec(
-            ProblemBody, generate_examples=False, description=TITLES[status], media_type=MEDIA_TYPE
-        )
+        status: ResponseSpec(ProblemBody, generate_examples=False, description=TITLES[status], media_type=MEDIA_TYPE)
         for status in sorted(known)
     }
 
@@ -85,7 +83,8 @@ _OWN_CODES = {"cursor": "bad_cursor", "idempotency_key": "bad_idempotency_key"}
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """One of the framework's: unknown path or method, a bad query parameter."""
-    headers = {"Allow": _allowed(v) for k, v in (error.headers or {}).items() if k.lower() == "allow"}
+    allow = {name.lower(): value for name, value in (error.headers or {}).items()}.get("allow")
+    headers = {"Allow": _allowed(allow)} if allow else {}
     if headers and request.scope[METHOD] == "OPTIONS":  # type: ignore[literal-required]
         return Response(None, status_code=204, headers=headers)
     if isinstance(error, ValidationException):

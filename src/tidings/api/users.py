@@ -14,9 +14,10 @@ from tidings.api.idempotency import IdempotencyKey, once
 from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
 from tidings.api.problems import problems
 from tidings.api.services import Call, services
+from tidings.bus import BusUnavailable
 from tidings.clock import now
 from tidings.db import Connection, Pool
-from tidings.errors import NotFound
+from tidings.errors import NotFound, Unavailable
 from tidings.signing import mint_user_token
 from tidings.users import NewUser, User, UserChange, UserUpsert
 
@@ -84,9 +85,7 @@ async def list_users(
     return Response(page, headers=next_link(request, last_of(page, limit)))
 
 
-@get(
-    "/api/users/{user_id:int}", opt=READ, tags=TAGS, summary="Get a user", responses=problems(404)
-)
+@get("/api/users/{user_id:int}", opt=READ, tags=TAGS, summary="Get a user", responses=problems(404))
 async def get_user(request: Call, user_id: FromPath[int]) -> User:
     """One user."""
     return await users.get(services(request).db, request.user.project_id, known(user_id))
@@ -176,7 +175,10 @@ async def get_presence(request: Call, user_id: FromPath[int]) -> PresenceBody:
     """Online means: at least one WebSocket is open."""
     api = services(request)
     await users.must_exist(api.db, request.user.project_id, known(user_id))
-    presence = await api.bus.presence(request.user.project_id, user_id)
+    try:
+        presence = await api.bus.presence(request.user.project_id, user_id)
+    except BusUnavailable:
+        raise Unavailable("Presence is away for the moment.", headers={"Retry-After": "5"}) from None
     return PresenceBody(user_id, presence.online, presence.sockets, presence.last_seen_at)
 
 

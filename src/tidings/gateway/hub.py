@@ -208,7 +208,12 @@ class Hub:
         try:
             async with asyncio.timeout(self.config.bus_timeout_s):
                 mine, everyone = await self._bus.join(
-                    join.project_id, join.user_id, socket.push, join.notifications, join.broadcasts
+                    join.project_id,
+                    join.user_id,
+                    socket.push,
+                    join.notifications,
+                    join.broadcasts,
+                    lost=socket.lost,
                 )
         except Exception:
             # The bus may or may not hold the socket now: closing it unsubscribes in either case.

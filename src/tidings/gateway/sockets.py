@@ -174,6 +174,10 @@ class Socket(WSListener):
             return self._on_session_due(self.state, now)
         return self.abort_at
 
+    def lost(self) -> None:
+        """The bus can't vouch for what this socket got: have the client come back and recover."""
+        self.close(CloseCode.BUS_UNAVAILABLE)
+
     def close(self, code: CloseCode) -> None:
         """Say why, wait a moment for the client's own close, then cut. Twice is safe."""
         if self.closing:

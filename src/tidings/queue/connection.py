@@ -38,21 +38,32 @@ class BrokerGone(ConnectionError):
 async def ask(call: Awaitable[T], deadline_s: float) -> T:
     """The broker's answer. Raises `BrokerGone`.
 
-    aiormq ends pending calls with `CancelledError` when its connection closes, although nobody cancelled the
-    caller. That would look like the end of our own task, so the two are told apart here.
+    aiormq mixes up two things that are told apart here. It ends pending calls with `CancelledError` when its
+    connection closes, although nobody cancelled the caller: that is a lost connection. And it may turn the
+    caller's real cancellation into an error of its own, or swallow it: that stays a cancellation.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled_before = task.cancelling()
     try:
         async with asyncio.timeout(deadline_s):
-            return await call
+            answer = await call
     except TimeoutError as error:
+        _stay_cancelled(task, cancelled_before)
         raise BrokerGone(f"no answer within {deadline_s:g} s") from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
+        _stay_cancelled(task, cancelled_before)
         raise BrokerGone("the connection was closed") from error
     except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: aiormq's for what is closed already
+        _stay_cancelled(task, cancelled_before)
         raise BrokerGone(f"{type(error).__name__}: {error}") from error
+    _stay_cancelled(task, cancelled_before)
+    return answer
+
+
+def _stay_cancelled(task: asyncio.Task[Any], before: int) -> None:
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 class _Socket(TransportFactory):

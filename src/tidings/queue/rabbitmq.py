@@ -22,6 +22,7 @@ from tidings.queue.topology import dead_queue, lane_queue
 log = structlog.get_logger("tidings.queue")
 
 DRAIN_S = 2.0  # at the end, for what waits to be published and acknowledged
+CLOSE_S = 10.0  # each connection has two seconds to say goodbye, then it is cut
 LOOK_S = 0.05
 
 
@@ -119,7 +120,10 @@ class RabbitQueue:
                 log.warning("queue_left_undone", error=f"{type(error).__name__}: {error}")
         for run in self._runs:
             run.cancel()
-        await asyncio.gather(*self._runs, return_exceptions=True)
+        if self._runs:
+            _, left = await asyncio.wait(self._runs, timeout=CLOSE_S)
+            if left:
+                log.error("queue_close_hangs", tasks=len(left))
         self._runs.clear()
 
     async def _flush(self) -> None:
