@@ -1,11 +1,11 @@
 """Settings: names and defaults of the original, aliases, and what stops the start with which sentence."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from tidings import settings
 from tidings.errors import SetupError
 from tidings.settings import Settings, describe, env_names, load
 
@@ -172,9 +172,9 @@ def test_everything_in_force_is_shown() -> None:
 
 
 def test_where_data_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert load({}).data_dir == Path("/var/lib/tidings")
-    monkeypatch.setattr(settings.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_DATA_HOME", "/home/ann/.data")
     assert load({}).data_dir == Path("/home/ann/.data/tidings")
     monkeypatch.delenv("XDG_DATA_HOME")

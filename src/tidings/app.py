@@ -38,6 +38,7 @@ from tidings.providers.gateway import GatewayProvider
 from tidings.queue import Lane, Queue
 from tidings.scheduler import due, gauges, retention
 from tidings.settings import Settings
+from tidings.supervise import tell_ready
 from tidings.vendors import fcm_account, find_emulators
 from tidings.worker.deliver import Delivering
 from tidings.worker.loop import HANDS, Worker
@@ -333,6 +334,8 @@ async def run(
             stack.push_async_callback(operations.close)
         log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))
         await ready(app)
+        if shared:
+            tell_ready()
         await stopped.wait()
         operations.draining = True
         log.info("stopping")

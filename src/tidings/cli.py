@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tidings.db import Pool
 
 T = TypeVar("T")
-PROCESS = "TIDINGS_PROCESS"  # set by the supervisor for its children: their number
 
 cli = typer.Typer(
     help="Tidings: a self-hosted push notification service.",
@@ -98,11 +97,11 @@ def _run_role(name: str, processes: int) -> None:
 def _run(roles: "frozenset[Role]", processes: int) -> None:
     chosen = settings.load()
     logs.configure(chosen.log_level)
+    from tidings.supervise import PROCESS, supervise  # noqa: PLC0415
+
     if processes == 1 or PROCESS in os.environ:
         uvloop.run(_serve(chosen, roles, shared=PROCESS in os.environ))
         return
-    from tidings.supervise import supervise  # noqa: PLC0415
-
     raise SystemExit(uvloop.run(_until_stopped(lambda stopped: supervise(chosen, sys.argv[1:], processes, stopped))))
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from tidings.settings import Settings
 
 log = structlog.get_logger("tidings.supervise")
 
+PROCESS = "TIDINGS_PROCESS"  # in the environment of a child: its number
 RESTART_WAIT_S = (0.2, 1.0, 5.0, 15.0)  # a process that dies again and again must not eat the machine
 STABLE_S = 60.0
 GRACE_S = 40.0  # longer than a process's own, so that it can finish by itself
@@ -33,12 +34,12 @@ async def supervise(settings: Settings, arguments: Sequence[str], processes: int
 
     Stopping: not ready any more; SIGTERM to all, then SIGKILL to those that are still there after the grace.
     """
-    alive: dict[int, bool] = dict.fromkeys(range(processes), False)
-    operations = Operations(lambda: _states(alive))
-    await operations.start(listen(settings.host, settings.operations_port, "TIDINGS_OPERATIONS_PORT"))
-    with tempfile.TemporaryDirectory(prefix="tidings-metrics-") as folder:
-        os.environ[metrics.MULTIPROCESS_DIR] = folder
-        keepers = [asyncio.create_task(_keep(arguments, number, Path(folder), alive)) for number in alive]
+    with tempfile.TemporaryDirectory(prefix="tidings-metrics-") as name:
+        folder = Path(name)
+        os.environ[metrics.MULTIPROCESS_DIR] = name
+        operations = Operations(lambda: _states(folder, processes))
+        await operations.start(listen(settings.host, settings.operations_port, "TIDINGS_OPERATIONS_PORT"))
+        keepers = [asyncio.create_task(_keep(arguments, number, folder)) for number in range(processes)]
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait([waiting, *keepers], return_when=asyncio.FIRST_COMPLETED)
         operations.draining = True
@@ -46,28 +47,37 @@ async def supervise(settings: Settings, arguments: Sequence[str], processes: int
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
         waiting.cancel()
-    await operations.close()
+        await operations.close()
     return 0 if stopped.is_set() else 1
 
 
-async def _states(alive: Mapping[int, bool]) -> dict[str, str]:
-    return {f"process_{number}": "ok" if up else "down" for number, up in alive.items()}
+def tell_ready() -> None:
+    """Called by a child when it can do its work: the supervisor answers `/readyz` for all of them."""
+    _ready_file(Path(os.environ[metrics.MULTIPROCESS_DIR]), int(os.environ[PROCESS])).touch()
 
 
-async def _keep(arguments: Sequence[str], number: int, folder: Path, alive: dict[int, bool]) -> None:
+def _ready_file(folder: Path, number: int) -> Path:
+    return folder / f"ready-{number}"
+
+
+async def _states(folder: Path, processes: int) -> dict[str, str]:
+    numbers = range(processes)
+    return {f"process_{number}": "ok" if _ready_file(folder, number).exists() else "down" for number in numbers}
+
+
+async def _keep(arguments: Sequence[str], number: int, folder: Path) -> None:
     failures = 0
     while True:
         begun = time.monotonic()
-        environ = {**os.environ, "TIDINGS_PROCESS": str(number), metrics.MULTIPROCESS_DIR: str(folder)}
+        environ = {**os.environ, PROCESS: str(number), metrics.MULTIPROCESS_DIR: str(folder)}
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tidings", *arguments, env=environ)
-        alive[number] = True
         try:
             code = await process.wait()
-            alive[number] = False
         except asyncio.CancelledError:
             await _stop(process)
             raise
         finally:
+            _ready_file(folder, number).unlink(missing_ok=True)
             multiprocess.mark_process_dead(process.pid, str(folder))  # type: ignore[no-untyped-call]
         if code == 2:  # a setting is wrong: starting again would not mend it
             return

@@ -1,4 +1,4 @@
-"""The operations of the API as its OpenAPI document and its guards have them: what the generated tests are made from."""
+"""The operations of the API as its OpenAPI document and guards have them: what the generated tests are made from."""
 
 from typing import Any
 

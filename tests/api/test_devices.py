@@ -99,7 +99,7 @@ async def test_good_devices(project: Project, token: str, device_type: str) -> N
 
 
 @pytest.mark.parametrize(("body", "code", "pointer"), BAD)
-async def test_bad_devices(app: App, project: Project, body: dict, code: str, pointer: str) -> None:
+async def test_bad_devices(app: App, project: Project, body: dict[str, str], code: str, pointer: str) -> None:
     user_id = await project.user()
     answer = await project.client.post(f"/api/users/{user_id}/devices", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, code)

@@ -92,7 +92,7 @@ async def test_the_callers_request_id_is_used(app: App, given: str) -> None:
 @pytest.mark.parametrize("given", ["", "short", "x" * 65, "with space", "caf\u00e9-caf\u00e9", "a" * 9 + "\t\t" + "b"])
 async def test_other_request_ids_are_not(app: App, given: str) -> None:
     async with client_of(app) as client:
-        answers = [await client.get("/api/users", headers={"X-Request-ID": given.encode("latin-1")}) for _ in range(2)]
+        answers = [await client.get("/api/users", headers={b"X-Request-ID": given.encode("latin-1")}) for _ in range(2)]
     made = [answer.headers["x-request-id"] for answer in answers]
     assert made == [answer.json()["request_id"] for answer in answers]
     assert all(re.fullmatch("[0-9a-f]{16}", ident) for ident in made)
@@ -102,7 +102,7 @@ async def test_other_request_ids_are_not(app: App, given: str) -> None:
 async def test_strange_keys_are_unknown(app: App) -> None:
     for key in ("\xff\xfe", "tk_" + "x" * 6000, "' OR 1=1 --"):
         async with httpx.AsyncClient(base_url=app.api_url, trust_env=False) as client:
-            answer = await client.get("/api/users", headers={"X-API-Key": key.encode("latin-1")})
+            answer = await client.get("/api/users", headers={b"X-API-Key": key.encode("latin-1")})
         assert (answer.status_code, answer.json()["code"]) == (401, "key_unknown")
 
 

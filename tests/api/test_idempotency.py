@@ -17,7 +17,7 @@ COUNTED = ("users", "devices", "notifications", "broadcasts")
 
 async def call(project: Project, operation: Operation, user_id: int, body: Any, key: str = "the-key") -> httpx.Response:
     url = operation.url(user_id=user_id)
-    headers = {"Idempotency-Key": key.encode("latin-1")}
+    headers = {b"Idempotency-Key": key.encode("latin-1")}
     return await project.client.request(operation.method, url, json=body, headers=headers)
 
 

@@ -2,6 +2,7 @@
 and one of another project."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,11 @@ from tidings.clock import now
 from tidings.projects import Scope
 
 FOREIGN = [op for op in KEYED if "{" in op.path]
-LACKING = {Scope.SEND: [Scope.READ], Scope.READ: [Scope.SEND], Scope.ADMIN: [Scope.SEND, Scope.READ]}
+LACKING: dict[Scope | None, list[Scope]] = {
+    Scope.SEND: [Scope.READ],
+    Scope.READ: [Scope.SEND],
+    Scope.ADMIN: [Scope.SEND, Scope.READ],
+}
 
 
 async def make_key(app: App, project_id: int, *scopes: Scope, expired: bool = False, revoked: bool = False) -> str:
@@ -24,7 +29,9 @@ async def make_key(app: App, project_id: int, *scopes: Scope, expired: bool = Fa
     return key
 
 
-async def call(app: App, operation: Operation, key: str | None, **ids: object) -> tuple[int, dict, dict]:
+async def call(
+    app: App, operation: Operation, key: str | None, **ids: object
+) -> tuple[int, dict[str, Any], dict[str, str]]:
     async with client_of(app, key) as client:
         answer = await client.request(operation.method, operation.url(**ids), json=operation.body)
     return answer.status_code, answer.json() if answer.content else {}, dict(answer.headers)
@@ -64,6 +71,7 @@ async def test_without_the_scope(app: App, operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", KEYED, ids=str)
 async def test_with_the_scope(app: App, operation: Operation) -> None:
+    assert operation.scope is not None
     _, key = await make_project(app, operation.scope)
     status, _, _ = await call(app, operation, key)
     assert status not in (401, 403)
@@ -95,7 +103,7 @@ async def test_ids_of_another_project(app: App, project: Project, other: Project
     assert shown.json()["status"] == "scheduled"
 
 
-def without_id(body: dict) -> dict:
+def without_id(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "request_id"}
 
 
@@ -139,6 +147,7 @@ async def test_a_key_that_expires_while_it_is_remembered(app: App, project: Proj
 
 async def test_what_is_stored_of_a_key(app: App, project: Project) -> None:
     row = await app.db.fetchrow("SELECT * FROM api_keys WHERE project_id = $1", project.id)
+    assert row is not None
     assert project.key.startswith(row["hint"])
     assert len(row["hint"]) < 10
     assert row["digest"] == projects.digest(project.key)

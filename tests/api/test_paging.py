@@ -27,7 +27,7 @@ def next_page(answer: httpx.Response) -> str | None:
 
 async def pages(project: Project, path: str) -> list[list[Any]]:
     """All pages from this path on."""
-    found = []
+    found: list[list[Any]] = []
     follow: str | None = path
     while follow is not None:
         assert len(found) < 20

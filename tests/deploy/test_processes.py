@@ -36,7 +36,7 @@ class Running(Struct, frozen=True):
 async def running(checkout: Checkout, servers: Servers) -> AsyncIterator[Running]:
     """All services of the file, with the .env that `make env` writes; the worker in two processes."""
     api, gateway, plain, tls = (str(free_port()) for _ in range(4))
-    services = checkout.config(PORT=api, GATEWAY_PORT=gateway, WORKER_PROCESSES="2")["services"]
+    services = checkout.config(PORT=api, GATEWAY_PORT=gateway, API_PROCESSES="2")["services"]
     folder = Path(tempfile.mkdtemp(prefix="tidings-compose-"))
     folder.chmod(0o711)  # noqa: ASYNC240 - once
     database = embedded.start(folder / "database")

@@ -101,7 +101,7 @@ def split(body: bytes, kind: type[T]) -> T:
 
 def _decoded(body: bytes, kind: type[T], prefix: str) -> T:
     try:
-        decoded: T = _decoder(kind).decode(body)
+        decoded: T = _decoder(kind).decode(body)  # type: ignore[arg-type] # classes are hashable
         return decoded
     except msgspec.ValidationError as error:
         if kind is not object:
