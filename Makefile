@@ -7,7 +7,7 @@ LOCK := compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run env test lint types check format lock bench clean environment dev-environment
+.PHONY: help run env test test-faults lint types check format lock bench clean environment dev-environment
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,6 +20,9 @@ env:  ## Write .env with random secrets, for docker compose; one that is there s
 
 test: dev-environment  ## Run all tests; TESTS="tests/queue -k lanes" runs some
 	@$(BIN)/python -m pytest $(TESTS)
+
+test-faults: dev-environment  ## Run the whole fault suite, see docs/faults.md
+	@$(BIN)/python -m pytest tests/faults -m "faults or not faults" $(TESTS)
 
 lint: dev-environment  ## Check style and formatting
 	@$(BIN)/ruff check

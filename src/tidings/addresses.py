@@ -233,9 +233,7 @@ def open_pinned(
 def matches(host: str, patterns: Sequence[str]) -> bool:
     """Whether `host` is one of `patterns`; `*.example.org` stands for every name below example.org."""
     for pattern in patterns:
-        if host == pattern or (
-            pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) >= len(pattern)
-        ):
+        if host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) >= len(pattern)):
             return True
     return False
 

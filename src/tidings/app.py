@@ -3,15 +3,12 @@
 import asyncio
 import contextlib
 import gc
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 from msgspec import Struct
 
@@ -33,17 +30,25 @@ from tidings.gateway.server import Gateway, start_gateway
 from tidings.listening import listen, serve_http, url_of
 from tidings.operations import Operations
 from tidings.projects import KeyRing
-from tidings.providers.fcm import FcmAccount, open_fcm
 from tidings.providers.gateway import GatewayProvider
+from tidings.providers.webpush_account import guard_of, public_key_of
 from tidings.queue import Lane, Queue
 from tidings.scheduler import due, gauges, retention
 from tidings.settings import Settings
 from tidings.supervise import tell_ready
-from tidings.vendors import fcm_account, find_emulators
+from tidings.vendors import (
+    Accounts,
+    apns_account,
+    fcm_account,
+    find_emulators,
+    keep,
+    open_providers,
+    webpush_account,
+)
 from tidings.worker.deliver import Delivering
 from tidings.worker.loop import HANDS, Worker
 from tidings.worker.pace import Gate
-from tidings.worker.plan import PUSH, WEBSOCKET
+from tidings.worker.plan import VIAS, WEBSOCKET
 from tidings.worker.retry import Policy
 
 log = structlog.get_logger("tidings")
@@ -105,6 +110,8 @@ async def open_app(
         backlog = Backlog(settings.max_backlog)
         intake = Intake(db, reserve, queue, settings.rescue_s, backlog)
         keys = KeyRing(db)
+        emulators, vendors = await find_emulators(settings, stack) if Role.WORKER in roles else (None, None)
+        webpush = webpush_account(settings, vendors)
         bus.listen(KEYS_CHANGED, keys.forget)
         services = Services(
             settings=settings,
@@ -114,6 +121,8 @@ async def open_app(
             keys=keys,
             intake=intake,
             limits=Limits(settings, bus),
+            subscriptions=guard_of(webpush) if webpush else None,
+            vapid_public_key=public_key_of(webpush) if webpush else None,
             token_key=signing.derive(secret, signing.USER_TOKENS),
             receipt_key=signing.derive(secret, signing.RECEIPTS),
         )
@@ -121,11 +130,10 @@ async def open_app(
         if api_socket is not None:
             stack.callback(api_socket.close)
         api_url = url_of("http", api_socket) if api_socket else ""
-        emulators, vendors = None, None
         if Role.WORKER in roles:
-            emulators, vendors = await find_emulators(settings, stack)
             receipts_at = settings.public_url or (api_url if settings.embedded else "")
-            works = await _open_lanes(services, reserve, fcm_account(settings, vendors), receipts_at, stack)
+            accounts = Accounts(fcm_account(settings, vendors), apns_account(settings, vendors), webpush)
+            works = await _open_lanes(services, reserve, accounts, receipts_at, stack)
             worker = Worker(works, queue, bus)
             worker.start()
             stack.push_async_callback(worker.stop, GRACE_S)
@@ -175,16 +183,7 @@ def read_secret(settings: Settings) -> bytes:
             "TIDINGS_SECRET must be set when DB_HOST is: all processes need the same one. "
             "`openssl rand -base64 32` makes one."
         )
-    path = settings.data_dir / "secret"
-    with contextlib.suppress(FileExistsError):
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
-        _write_private(path, secrets.token_urlsafe(48))
-    return path.read_bytes()
-
-
-def _write_private(path: Path, text: str) -> None:
-    with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
+    return keep(settings.data_dir / "secret", lambda: secrets.token_urlsafe(48)).encode()
 
 
 def find_database(settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:
@@ -237,20 +236,19 @@ async def first_key(settings: Settings, db: Pool) -> str | None:
 
 
 async def _open_lanes(
-    services: Services, reserve: Pool, account: FcmAccount, receipts_at: str, stack: AsyncExitStack
+    services: Services, reserve: Pool, accounts: Accounts, receipts_at: str, stack: AsyncExitStack
 ) -> dict[Lane, Delivering]:
     """What each lane delivers with. The critical lane and the bulk lane have connections to vendors of their own, and
     the critical lane to the database, so that nothing waits behind a broadcast."""
     settings = services.settings
-    gates = {channel: Gate() for channel in (PUSH, WEBSOCKET)}
+    gates = {via: Gate() for via in VIAS}
     sockets = GatewayProvider(services.bus)
 
     async def work(db: Pool, connections: int) -> Delivering:
-        fcm = await open_fcm(msgspec.structs.replace(account, connections=connections))
-        stack.push_async_callback(fcm.close)
+        providers = await open_providers(accounts, connections, stack)
         return Delivering(
             db=db,
-            providers={PUSH: fcm, WEBSOCKET: sockets},
+            providers={**providers, WEBSOCKET: sockets},
             gates=gates,
             policy=Policy(settings.retry_attempts, settings.retry_base_s),
             lease_s=settings.lease_s,
@@ -258,12 +256,12 @@ async def _open_lanes(
             receipt_url=receipts_at.rstrip("/") + RECEIPTS_PATH if receipts_at else "",
         )
 
-    usual = await work(services.db, account.connections)
+    usual = await work(services.db, 2)
     return {
         Lane.CRITICAL: await work(reserve, 1),
         Lane.NORMAL: usual,
         Lane.SCHEDULED: usual,
-        Lane.BULK: await work(services.db, account.connections),
+        Lane.BULK: await work(services.db, 2),
     }
 
 

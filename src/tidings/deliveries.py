@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
@@ -84,10 +85,6 @@ class Confirmation(Struct, frozen=True):
     user_id: int = 0
 
 
-def _columns(rows: Sequence[Struct], fields: Sequence[str]) -> list[list[Any]]:
-    return [[getattr(row, field) for row in rows] for field in fields]
-
-
 RECORD = [
     "notification_id",
     "channel",
@@ -102,18 +99,16 @@ RECORD = [
     "attempts",
     "next_attempt_at",
     "sent_at",
-]
-ATTEMPT = [
-    "notification_id",
-    "channel",
-    "device_id",
     "number",
     "outcome",
-    "reason",
-    "detail",
-    "provider",
     "duration_ms",
 ]
+
+
+def _column(rows: Sequence[Struct], field: str) -> list[Any]:
+    """One field of all rows. Nothing at all when it is None everywhere: `unnest` fills short columns with NULL."""
+    values = list(map(attrgetter(field), rows))
+    return [] if values.count(None) == len(values) else values
 
 
 async def record(connection: Connection, recorded: Sequence[Recorded], settled: Sequence[Settled]) -> None:
@@ -122,15 +117,13 @@ async def record(connection: Connection, recorded: Sequence[Recorded], settled: 
     Twice is safe: a delivery is known by notification, channel and device, an attempt by its number besides.
     """
     if recorded:
-        await connection.execute(SQL["record"], *_columns(recorded, RECORD))
-        calls = [row for row in recorded if row.number]
-        await connection.execute(SQL["record_attempts"], *_columns(calls, ATTEMPT))
+        await connection.execute(SQL["record"], *[_column(recorded, field) for field in RECORD])
     if settled:
         await connection.execute(
             NOTIFICATIONS["settle"],
             [row.notification_id for row in settled],
             [row.status for row in settled],
-            [row.sent_at for row in settled],
+            _column(settled, "sent_at"),
             [" ".join(row.suppressions) if row.suppressions else None for row in settled],
         )
 

@@ -177,6 +177,23 @@ class Settings(BaseSettings):
         validation_alias=_env("TIDINGS_FCM_CREDENTIALS"),
         description="Path of a Firebase service-account JSON file. Empty: the bundled emulator in embedded mode.",
     )
+    apns_credentials: str = Field(
+        "",
+        validation_alias=_env("TIDINGS_APNS_CREDENTIALS"),
+        description="Path of a JSON file with the Apple account: topic, key_id, team_id, private_key, or certificate. "
+        "Empty: the bundled emulator in embedded mode, otherwise iPhones are reached through FCM.",
+    )
+    vapid_key: str = Field(
+        "",
+        validation_alias=_env("TIDINGS_VAPID_KEY"),
+        description="Path of the VAPID private key for Web Push, PEM. Empty: embedded mode makes one and keeps it, "
+        "otherwise there is no Web Push.",
+    )
+    vapid_subject: str = Field(
+        "mailto:operator@example.com",
+        validation_alias=_env("TIDINGS_VAPID_SUBJECT"),
+        description="Whom a push service may ask about our messages: mailto: or https: of the operator.",
+    )
     emulators: str = Field(
         "",
         validation_alias=_env("TIDINGS_EMULATORS"),

@@ -1,4 +1,4 @@
-"""What `tidings serve` prints when it is up: at the first start the walk of a first notification, then where things are."""
+"""What `tidings serve` prints when it is up: the walk of a first notification, then where things are."""
 
 import asyncio
 import time
@@ -14,6 +14,7 @@ from tidings.users import NewUser
 
 DEMO_USER = "demo"
 DEMO_PHONE = "confirming-demo-phone"  # the emulator's phone of this name confirms what it gets
+DEMO_IPHONE = "7d" * 32  # made to confirm by `demo`
 WALK_TIMEOUT_S = 10.0
 
 
@@ -29,11 +30,14 @@ async def welcome(app: App) -> None:
 
 async def demo(app: App) -> int:
     """The demo user's id. The user is made at the first start, with a phone and a first notification."""
+    if app.emulators is not None:
+        app.emulators.phones.register(DEMO_IPHONE, confirms=True)
     known = await users.list_users(app.db, DEFAULT_PROJECT_ID, 0, 1, DEMO_USER, None)
     if known:
         return known[0].id
     user = await users.create(app.db, DEFAULT_PROJECT_ID, NewUser(external_id=DEMO_USER, name="Demo User"))
     await devices.register(app.db, DEFAULT_PROJECT_ID, user.id, NewDevice(DEMO_PHONE, "android"))
+    await devices.register(app.db, DEFAULT_PROJECT_ID, user.id, NewDevice(DEMO_IPHONE, "ios"))
     new = NewNotification(user.id, "Good tidings", "Your first notification has arrived.", {"demo": True})
     accepted = await app.services.intake.accept(Entry(DEFAULT_PROJECT_ID, new, app.settings.default_ttl_s))
     print("\n".join(await walk(app, accepted)), flush=True)
@@ -53,7 +57,7 @@ async def walk(app: App, accepted: Accepted) -> list[str]:
         ("sent", row["sent_at"]),
         ("delivered", row["delivered_at"]),
     )
-    lines = ["", f"The first notification (id {accepted.id}) went to the emulated phone of the demo user:"]
+    lines = ["", f"The first notification (id {accepted.id}) went to the emulated phones of the demo user:"]
     for step, at in steps:
         when = f"{at:%H:%M:%S.%f}"[:-3] + "Z" if at else "not yet"
         after = f"  +{(at - row['created_at']).total_seconds() * 1000:.0f} ms" if at and step != "accepted" else ""

@@ -107,7 +107,8 @@ def test_no_secret_has_a_default() -> None:
     )
     for service in SERVICES.values():
         for name, value in environment_of(service).items():
-            if re.search("PASS|SECRET|KEY", name):
+            path = str(value).startswith("/run/credentials/")  # the place of a file that the operator mounts
+            if re.search("PASS|SECRET|KEY", name) and not path:
                 assert value is None or str(value).startswith("${"), f"{name} has a value in the file"
 
 

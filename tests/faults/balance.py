@@ -1,5 +1,6 @@
 """Three ledgers side by side: what the caller was told, what the database has, what the emulated vendors took."""
 
+import asyncio
 from collections import Counter
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from tidings import ledger
 from tidings.db import Pool
 from tidings.emulators import Emulators
 
+QUIET_S = 0.5
 SETTLE_S = 120.0  # a bound for a test that hangs, not a promise
 ARRIVED = ("sent", "delivered")
 
@@ -23,7 +25,8 @@ class Mark(Struct, frozen=True):
 
 
 async def mark(pool: Pool, vendor: Emulators) -> Mark:
-    """Where both stand now."""
+    """Where both stand once nothing of an earlier test is left to do."""
+    await settle(pool)
     last = await pool.fetchval("SELECT coalesce(max(id), 0) FROM notifications")
     return Mark(last, seen(vendor)[1])
 
@@ -43,14 +46,27 @@ async def unrecorded(pool: Pool, since: Mark, vendor: Emulators) -> set[int]:
     return {row["id"] for row in rows} & set(seen(vendor, since.vendor)[0])
 
 
-async def recorded_later(pool: Pool, since: Mark, taken: set[int], moment: datetime) -> set[int]:
-    """Of what the vendor had taken by `moment`, that which was recorded only afterwards. `moment` is the database's."""
+async def recorded(pool: Pool, since: Mark, before: datetime) -> set[int]:
+    """Which notifications had a successful attempt on record before that moment, by the database's clock."""
     rows = await pool.fetch(
-        "SELECT notification_id AS id FROM attempts WHERE notification_id > $1 AND outcome = 'sent' AND created_at >= $2",
+        """SELECT notification_id AS id FROM attempts
+        WHERE notification_id > $1 AND outcome = 'sent' AND channel = 'push' AND created_at < $2""",
         since.notification,
-        moment,
+        before,
     )
-    return {row["id"] for row in rows} & taken
+    return {row["id"] for row in rows}
+
+
+async def quiet(vendor: Emulators) -> None:
+    """Wait until the vendor takes nothing any more: what was on its way has arrived."""
+    before = -1
+    async with asyncio.timeout(SETTLE_S):
+        while True:
+            position = seen(vendor)[1]
+            if position == before:
+                return
+            before = position
+            await asyncio.sleep(QUIET_S)
 
 
 async def settle(pool: Pool) -> None:
@@ -82,7 +98,9 @@ async def check(pool: Pool, since: Mark, caller: Caller, vendor: Emulators, in_f
     assert set(taken) == told, "the vendor took each, and no other"
     repeated = {notification for notification, times in taken.items() if times > 1}
     assert repeated <= in_flight, f"{len(repeated - in_flight)} repeats of what was recorded already"
-    assert taken.total() - len(taken) <= len(in_flight), f"{taken.total() - len(taken)} repeats, {len(in_flight)} in flight"
+    assert taken.total() - len(taken) <= len(in_flight), (
+        f"{taken.total() - len(taken)} repeats, {len(in_flight)} in flight"
+    )
     await _check_rows(pool, since, len(told))
     await check_conservation(pool)
     return len(repeated)
@@ -96,7 +114,7 @@ async def check_conservation(pool: Pool) -> None:
 
 
 async def _check_rows(pool: Pool, since: Mark, count: int) -> None:
-    """Every notification has its key, its one push delivery and its one successful attempt; no row lacks its other half."""
+    """Every notification has its key, its push delivery and its successful attempt, and no more than that."""
     row = await pool.fetchrow(
         """
         SELECT

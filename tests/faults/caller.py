@@ -61,9 +61,11 @@ class Caller:
             async def hand() -> None:
                 while self.waiting:
                     number = self.waiting.pop(0)
-                    while not await self._send(client, number):
+                    if await self._send(client, number):
+                        await asyncio.sleep(pause_s)
+                    else:
+                        self.waiting.append(number)
                         await asyncio.sleep(PAUSE_S)
-                    await asyncio.sleep(pause_s)
 
             await asyncio.gather(*(hand() for _ in range(at_once)))
 

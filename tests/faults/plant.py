@@ -25,6 +25,7 @@ from tests.processes import RabbitServer, RedisServer
 from tests.servers import Servers
 from tidings import db, embedded, emulators
 from tidings.emulators import Emulators
+from tidings.errors import SetupError
 from tidings.queue.config import RabbitConfig
 from tidings.queue.topology import queues
 
@@ -205,7 +206,7 @@ class Plant:
             try:
                 self.database = embedded.start(self.folder / "database")
                 return
-            except (embedded.SetupError, asyncpg.PostgresError):
+            except (SetupError, asyncpg.PostgresError):
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.2)
 
@@ -220,6 +221,13 @@ class Plant:
         for part in self.parts.values():
             await part.kill()
         await self.database.stop()
+
+
+def _folder() -> Path:
+    """A folder that PostgreSQL's account may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="tidings-plant-"))
+    folder.chmod(0o711)
+    return folder
 
 
 async def empty_queues(rabbitmq: RabbitServer) -> None:
@@ -237,8 +245,7 @@ async def empty_queues(rabbitmq: RabbitServer) -> None:
 @asynccontextmanager
 async def plant(servers: Servers, *roles: str, **more: str) -> AsyncIterator[Plant]:
     """A plant with these roles running, and with more settings; by default no part runs yet."""
-    folder = Path(tempfile.mkdtemp(prefix="tidings-plant-"))
-    folder.chmod(0o711)
+    folder = _folder()
     rabbitmq, redis, vendor = await servers.rabbitmq(), await servers.redis(), await emulators.start()
     await empty_queues(rabbitmq)
     await redis.restart()  # it keeps nothing on disk

@@ -13,6 +13,7 @@ import msgspec
 
 from tests.conftest import environ
 from tidings.emulators import Emulators
+from tidings.emulators.address import Address
 
 KEY = "fault-test-key-0123456789-0123456789"
 START_TIMEOUT_S = 60.0
@@ -28,13 +29,7 @@ def free_port() -> int:
 
 def write_address(emulators: Emulators, path: Path) -> None:
     """What TIDINGS_EMULATORS names."""
-    shown = {
-        "fcm_url": emulators.fcm_url,
-        "plain_url": emulators.plain_url,
-        "ca_pem": emulators.ca_pem.decode(),
-        "service_account": emulators.service_account,
-    }
-    path.write_bytes(msgspec.json.encode(shown))
+    path.write_bytes(msgspec.json.encode(Address.of(emulators)))
 
 
 class Service:

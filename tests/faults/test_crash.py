@@ -41,9 +41,7 @@ async def unrecorded(data_dir: Path) -> set[int]:
             size=2,
         )
         try:
-            rows = await pool.fetch(
-                "SELECT id FROM notifications WHERE status <> ALL($1::text[])", list(FINAL)
-            )
+            rows = await pool.fetch("SELECT id FROM notifications WHERE status <> ALL($1::text[])", list(FINAL))
             assert (await ledger.read(pool)).lost == []
         finally:
             await pool.close()
@@ -77,16 +75,10 @@ async def test_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data
         await all_final(own_data_dir, count)
         everything, _ = seen(vendor)
         repeats = sum(n - 1 for n in everything.values())
-        assert set(everything) == set(caller.ids.values()), (
-            "every accepted notification was seen, and no other"
-        )
-        assert len(set(caller.ids.values())) == count, (
-            "a repeated request made no second notification"
-        )
+        assert set(everything) == set(caller.ids.values()), "every accepted notification was seen, and no other"
+        assert len(set(caller.ids.values())) == count, "a repeated request made no second notification"
         assert repeats <= in_flight, f"{repeats} repeats, {in_flight} were in flight"
-        print(
-            f"{rounds} kills, {count} notifications, {in_flight} in flight at a kill, {repeats} repeats"
-        )
+        print(f"{rounds} kills, {count} notifications, {in_flight} in flight at a kill, {repeats} repeats")
         assert await service.stop() == 0
     finally:
         if service.process is not None and service.process.returncode is None:

@@ -39,24 +39,14 @@ async def test_killed_under_load(made: Plant, rounds: int) -> None:
             health = await client.get(f"{made.api_url}/api/healthcheck", timeout=30)
             assert health.status_code == 503
             assert health.json()["dependencies"]["database"] != "ok"
+        await balance.quiet(made.vendor)
         taken = set(balance.seen(made.vendor, since.vendor)[0])
         await made.start_database()
         pool = await made.pool()
-        # By the database's clock: what it recorded from now on was not recorded before.
-        moment = await pool.fetchval("SELECT pg_postmaster_start_time()")
-        in_flight |= {(i) for i in taken if await not_sent_before(made, i, moment)}
+        restarted_at = await pool.fetchval("SELECT pg_postmaster_start_time()")
+        in_flight |= taken - await balance.recorded(pool, since, restarted_at)
     await sending
     await asyncio.gather(*(part.ready() for part in made.of("worker")))
     await balance.check(await made.pool(), since, caller, made.vendor, in_flight)
     assert caller.broken == [], "every request had an answer"
     print(f"{caller.answers}, {len(in_flight)} in flight")
-
-
-async def not_sent_before(made: Plant, notification: int, moment: object) -> bool:
-    """Whether the vendor's answer of this notification was unrecorded when the database died."""
-    pool = await made.pool()
-    return not await pool.fetchval(
-        "SELECT EXISTS (SELECT FROM attempts WHERE notification_id = $1 AND outcome = 'sent' AND created_at < $2)",
-        notification,
-        moment,
-    )

@@ -323,3 +323,21 @@ async def test_tickets_are_counted_without_a_remainder(rabbitmq_address: Address
     counts = queue.counts
     assert (counts.published, counts.dropped, counts.merged) == (200, 60, 90)
     assert counts.confirmed + counts.merged + counts.dropped == counts.published
+
+
+async def test_opening_and_closing_at_any_moment_ends_and_leaves_no_tasks(rabbitmq_address: Address) -> None:
+    config = config_of(rabbitmq_address, probe_s=0.05)
+    before = asyncio.all_tasks()
+    for round in range(60):
+        queue = RabbitQueue(config, frozenset({Lane.NORMAL}))
+        starting = asyncio.create_task(queue.start())
+        await queue.publish([Ticket(n, Lane.NORMAL, 500) for n in range(30)])
+        await asyncio.sleep(0.002 * round)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await queue.close()
+
+    def ended() -> bool:
+        return not asyncio.all_tasks() - before
+
+    await holds(ended)

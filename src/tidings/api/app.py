@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from tidings.api import (
     auth,
     broadcasts,
+    client,
     dead_letters,
     devices,
     health,
@@ -75,10 +76,13 @@ def given_request_id(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
     return None
 
 
-def create_api(services: Services, more_routes: Sequence[Any] = ()) -> Api:
-    """The ASGI application. `more_routes`: for the bench, which measures the same server with a route of its own."""
+def create_api(services: Services | None, more_routes: Sequence[Any] = ()) -> Api:
+    """The ASGI application; without services only its document can be had.
+
+    `more_routes`: for the bench, which measures the same server with a route of its own.
+    """
     return Api(
-        route_handlers=[*ROUTES, *more_routes],
+        route_handlers=[*ROUTES, *client.routes(services.vapid_public_key if services else None), *more_routes],
         guards=[auth.guard],
         exception_handlers=problems.HANDLERS,
         openapi_config=openapi.config(),

@@ -6,7 +6,7 @@ Litestar would decode loosely (`"1"` passes for an integer), so bodies are decod
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,40 +41,42 @@ async def raw_body(request: Request[Any, Any, Any], most_bytes: int) -> bytes:
     said = headers.get("content-length", "0")
     if said.isdecimal() and int(said) > most_bytes:
         raise await _too_large(request, most_bytes, int(said))
-    chunks, size = [], 0
-    body = request.stream()
+    chunks: list[bytes] = []
+    size, more = 0, True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in body:
-                size += len(chunk)
-                if size > most_bytes:
-                    break
+            while more and size <= most_bytes:
+                chunk, more = await _next_chunk(request)
                 chunks.append(chunk)
+                size += len(chunk)
     except TimeoutError:
         raise TooSlow(headers=CLOSE) from None
     if size > most_bytes:
-        raise await _too_large(request, most_bytes, 0, body)
+        raise await _too_large(request, most_bytes, size, more)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _too_large(
-    request: Request[Any, Any, Any], most_bytes: int, said: int, body: AsyncIterator[bytes] | None = None
-) -> TooLarge:
+async def _next_chunk(request: Request[Any, Any, Any]) -> tuple[bytes, bool]:
+    """The next part of the body, and whether there are more."""
+    message = await request.receive()
+    if message["type"] != "http.request":  # nobody is there to hear it, but nothing must be done either
+        raise BadRequest("The connection ended before the body did.")
+    return message["body"], message.get("more_body", False)
+
+
+async def _too_large(request: Request[Any, Any, Any], most_bytes: int, size: int, more: bool = True) -> TooLarge:
     """The problem, once the rest is thrown away, if it is little and comes quickly: a connection that is closed under
     a client who still sends takes the answer with it (RFC 9112, 9.6). Otherwise the connection closes at once.
     """
     problem = TooLarge(f"The body is larger than {most_bytes} bytes.")
-    left = most_bytes
-    if said <= 2 * most_bytes and "expect" not in request.headers:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                async for chunk in body or request.stream():
-                    left -= len(chunk)
-                    if left < 0:
-                        break
-                else:
-                    return problem
-    problem.headers.update(CLOSE)
+    left = most_bytes if size <= 2 * most_bytes and "expect" not in request.headers else 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            while more and left > 0:
+                chunk, more = await _next_chunk(request)
+                left -= len(chunk)
+    if more:
+        problem.headers.update(CLOSE)
     return problem
 
 

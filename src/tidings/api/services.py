@@ -5,6 +5,7 @@ from typing import Any
 from litestar import Request
 from msgspec import Struct
 
+from tidings.addresses import Guard
 from tidings.api.intake import Intake
 from tidings.api.limits import Limits
 from tidings.bus import Bus
@@ -17,7 +18,10 @@ Call = Request[Principal, Any, Any]
 
 
 class Services(Struct, frozen=True):
-    """`keys` tells who calls; `intake` stores notifications; `confirm` is the coalesced way to `delivered`."""
+    """`keys` tells who calls; `intake` stores notifications; `limits` counts calls.
+
+    `subscriptions`: where browsers' subscriptions may lead; None, like `vapid_public_key`, without Web Push.
+    """
 
     settings: Settings
     db: Pool
@@ -26,6 +30,8 @@ class Services(Struct, frozen=True):
     keys: KeyRing
     intake: Intake
     limits: Limits
+    subscriptions: Guard | None
+    vapid_public_key: str | None
     token_key: bytes
     receipt_key: bytes
 

@@ -35,6 +35,7 @@ class Serve(Struct, frozen=True):
     api_key: str
     public_url: str = ""
     emulators: str = ""
+    distributed: bool = False
 
 
 class Serving(Struct, frozen=True):
@@ -64,6 +65,7 @@ class Post(Struct, frozen=True, tag=True):
     """POST over `connections` kept-alive connections, each with one request at a time, for `seconds`.
 
     `batch`: recipients in one body, 0 for a single notification. `most`: stop after so many requests, 0 for no bound.
+    `different`: how many different batches take turns. `lane`: "" for the default one.
     """
 
     port: int
@@ -74,6 +76,8 @@ class Post(Struct, frozen=True, tag=True):
     users: int
     batch: int = 0
     most: int = 0
+    different: int = 8
+    lane: str = ""
 
 
 class Posted(Struct, frozen=True, tag=True):
@@ -173,6 +177,30 @@ class Trickled(Struct, frozen=True, tag=True):
     answer_p99_ms: float
     frame_p50_ms: float
     frame_p99_ms: float
+
+
+class Probe(Struct, frozen=True, tag=True):
+    """Post `rate` critical notifications a second for `seconds`, to the users from `first_user` on in turn.
+
+    Each carries the time when it was to be sent, see `probe.AT_KEY`.
+    """
+
+    port: int
+    api_key: str
+    first_user: int
+    users: int
+    rate: float
+    seconds: float
+
+
+class Probed(Struct, frozen=True, tag=True):
+    """`first_at`, `last_at`: when the first and the last were due, nanoseconds of the wall clock."""
+
+    requests: int
+    first_at: int
+    last_at: int
+    answer_p50_ms: float
+    answer_p99_ms: float
 
 
 # Whoever writes frames

@@ -7,7 +7,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from tidings.bench import posts, rows, trickle, vendor
+from tidings.bench import posts, probe, rows, trickle, vendor
 from tidings.bench.child import allow_many_files, obey
 from tidings.bench.commands import (
     Connect,
@@ -15,13 +15,14 @@ from tidings.bench.commands import (
     Disconnect,
     Insert,
     Post,
+    Probe,
     Push,
     Receive,
     Trickle,
 )
 from tidings.bench.readers import Readers
 
-Command = Post | Insert | Push | Connect | Receive | Disconnect | Trickle
+Command = Post | Insert | Push | Connect | Receive | Disconnect | Trickle | Probe
 
 
 class Ready(Struct, frozen=True):
@@ -44,6 +45,8 @@ async def serve() -> None:
                 return vendor.push(command)
             case Trickle():
                 return trickle.trickle(command)
+            case Probe():
+                return probe.probe(command)
             case Connect():
                 return readers.connect(command)
             case Receive():

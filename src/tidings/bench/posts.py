@@ -11,7 +11,6 @@ from tidings.bench.figures import quantile
 
 HOST = "127.0.0.1"
 DIFFERENT_SINGLES = 2000
-DIFFERENT_BATCHES = 8
 GRACE_S = 30.0
 _LENGTH = b"content-length: "
 
@@ -153,8 +152,8 @@ class Connection(asyncio.Protocol):
 async def post(command: Post) -> Posted:
     """See `commands.Post`. Raises OSError or TimeoutError when the service does not answer."""
     if command.batch:
-        firsts = [1 + n * command.batch for n in range(DIFFERENT_BATCHES)]
-        texts = [bodies.batch(first, command.batch, command.users) for first in firsts]
+        firsts = [1 + n * command.batch for n in range(command.different)]
+        texts = [bodies.batch(first, command.batch, command.users, command.lane) for first in firsts]
     else:
         texts = [bodies.single(n % command.users + 1) for n in range(DIFFERENT_SINGLES)]
     requests = [request(command.path, command.api_key, text) for text in texts]

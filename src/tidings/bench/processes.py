@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -79,9 +79,11 @@ class Child:
 
 
 @asynccontextmanager
-async def child(name: str, module: str, arguments: Sequence[str] = ()) -> AsyncIterator[Child]:
-    """Run `python -m module` for as long as the block does."""
-    known = {name for names in env_names().values() for name in names}
+async def child(
+    name: str, module: str, arguments: Sequence[str] = (), keep: Collection[str] = ()
+) -> AsyncIterator[Child]:
+    """Run `python -m module` for as long as the block does. Of our settings it is told only those in `keep`."""
+    known = {name for names in env_names().values() for name in names} - set(keep)
     environment = {name: value for name, value in os.environ.items() if name not in known}
     try:
         process = await asyncio.create_subprocess_exec(

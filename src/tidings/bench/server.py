@@ -22,6 +22,7 @@ from tidings.api.auth import SEND
 from tidings.api.services import Call
 from tidings.app import App, Role
 from tidings.bench import bodies
+from tidings.bench.broker import servers_of_the_environment
 from tidings.bench.child import allow_many_files, obey
 from tidings.bench.commands import Database, DeliverAll, Delivered, Serve, Serving
 from tidings.notifications import Notification
@@ -53,7 +54,9 @@ async def no_work(request: Call) -> Response[Notification]:
 
 
 def settings_of(wanted: Serve) -> Settings:
-    """Everything by default, except ports, folder and keys. The environment has no say in a measurement."""
+    """Everything by default, except ports, folder and keys. The environment has no say in a measurement, but for where
+    RabbitMQ and Redis are when it is distributed."""
+    servers = servers_of_the_environment() if wanted.distributed else Settings()
     return Settings(
         data_dir=Path(wanted.data_dir),
         port=0,
@@ -68,6 +71,13 @@ def settings_of(wanted: Serve) -> Settings:
         max_backlog=MOST_TASKS,
         log_level="warning",
         demo=False,
+        rabbitmq_host=servers.rabbitmq_host,
+        rabbitmq_port=servers.rabbitmq_port,
+        rabbitmq_user=servers.rabbitmq_user,
+        rabbitmq_password=servers.rabbitmq_password,
+        redis_host=servers.redis_host,
+        redis_port=servers.redis_port,
+        redis_password=servers.redis_password,
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from tidings.bench import bodies
+from tidings.bench.broker import VARIABLES
 from tidings.bench.commands import PROJECT_ID, Database, Serve, Serving
 from tidings.bench.load import Ready
 from tidings.bench.processes import Child, child
@@ -33,10 +34,14 @@ class Stage(Struct, frozen=True):
     secret: str
     api_key: str
 
-    def serve(self, roles: Sequence[str], public_url: str = "") -> Serve:
-        """How to open the service here. A worker needs `emulators` to run beside it."""
+    def serve(self, roles: Sequence[str], public_url: str = "", *, distributed: bool = False) -> Serve:
+        """How to open the service here. A worker needs `emulators` to run beside it.
+
+        All processes of a stage share its database; `distributed`: and RabbitMQ and Redis.
+        """
         emulators = str(self.emulators) if "worker" in roles else ""
-        return Serve(str(self.folder / "data"), list(roles), self.secret, self.api_key, public_url, emulators)
+        data = str(self.folder / "data")
+        return Serve(data, list(roles), self.secret, self.api_key, public_url, emulators, distributed)
 
     @property
     def emulators(self) -> Path:
@@ -64,7 +69,8 @@ async def stage() -> AsyncIterator[Stage]:
 @asynccontextmanager
 async def service(how: Serve, name: str = "server") -> AsyncIterator[tuple[Child, Serving]]:
     """The service in a process of its own."""
-    async with child(name, "tidings.bench.server", [msgspec.json.encode(how).decode()]) as made:
+    keep = VARIABLES if how.distributed else ()
+    async with child(name, "tidings.bench.server", [msgspec.json.encode(how).decode()], keep) as made:
         yield made, await made.hello(Serving)
 
 

@@ -14,6 +14,7 @@ import threading
 import msgspec
 import uvloop
 
+from tidings.emulators.address import Address
 from tidings.emulators.running import Emulators, start
 
 
@@ -34,13 +35,7 @@ async def run(options: argparse.Namespace) -> None:
 
 
 def _announcement(emulators: Emulators) -> str:
-    shown = {
-        "fcm_url": emulators.fcm_url,
-        "plain_url": emulators.plain_url,
-        "ca_pem": emulators.ca_pem.decode(),
-        "service_account": emulators.service_account,
-    }
-    return msgspec.json.encode(shown).decode()
+    return msgspec.json.encode(Address.of(emulators)).decode()
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -1,20 +1,39 @@
 """How to reach emulators that run in another process: the line that `python -m tidings.emulators` prints."""
 
 from pathlib import Path
+from typing import Self
 
 import msgspec
 from msgspec import Struct
 
+from tidings.emulators.running import Emulators
 from tidings.errors import SetupError
 
 
 class Address(Struct, frozen=True):
-    """`ca_pem`: the root certificate that `fcm_url` is signed with. `plain_url`: what the phones received."""
+    """`ca_pem`: the root certificate of all addresses with TLS. `plain_url`: what the phones received.
+
+    `service_account`, `apns_account`: what Tidings is configured with to send to them.
+    """
 
     fcm_url: str
     plain_url: str
     ca_pem: str
     service_account: dict[str, str]
+    apns_url: str = ""
+    apns_account: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, emulators: Emulators) -> Self:
+        """The address of emulators that run in this process."""
+        return cls(
+            fcm_url=emulators.fcm_url,
+            plain_url=emulators.plain_url,
+            ca_pem=emulators.ca_pem.decode(),
+            service_account=emulators.service_account,
+            apns_url=emulators.apns.url,
+            apns_account=emulators.apns.apns.account(),
+        )
 
 
 def read(path: Path) -> Address:

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Sequence
 from cryptography.hazmat.primitives.asymmetric import rsa
 from msgspec import Struct
 
-from tidings.emulators import certificate, fcm_errors, webpush, webpush_errors
+from tidings.emulators import apns_reasons, apns_server, certificate, fcm_errors, webpush, webpush_errors
 from tidings.emulators.accepted import Accepted
+from tidings.emulators.apns import Apns
+from tidings.emulators.apns_server import ApnsServers
 from tidings.emulators.confirmations import Confirmations
 from tidings.emulators.control import Control
 from tidings.emulators.exchange import Answer, Handler, Request, Response
@@ -42,13 +44,14 @@ class Emulators(Struct, frozen=True):
     fcm: Fcm
     oauth: OAuth
     webpush: WebPush
+    apns: ApnsServers
     confirmations: Confirmations
     tls_server: RunningServer
     plain_server: RunningServer
 
     async def close(self) -> None:
         """Stop listening, let open requests finish for two seconds, then cut. Twice is safe."""
-        await asyncio.gather(self.tls_server.close(), self.plain_server.close())
+        await asyncio.gather(self.tls_server.close(), self.plain_server.close(), self.apns.close())
         await self.confirmations.close()
         self.accepted.stop_recording()
 
@@ -75,6 +78,7 @@ async def start(
             "fcm": fcm_errors.for_status,
             "oauth": fcm_errors.for_status,
             "webpush": webpush_errors.for_status,
+            "apns": apns_reasons.for_status,
         }
     )
     accepted, confirmations = Accepted(), Confirmations()
@@ -106,6 +110,12 @@ async def start(
     servers.append(plain)
     shown = host if local_only else next(iter(names), "localhost")
     shown = f"[{shown}]" if ":" in shown else shown
+    try:
+        apns = await apns_server.listen(Apns(faults, phones), pair, host, shown=shown)
+    except OSError:
+        await asyncio.gather(tls.close(), plain.close())
+        raise
+    servers += (apns.tls_server, apns.certificate_server)
     fcm_url = f"https://{shown}:{tls.port}"
     push_service.serve_at(fcm_url)
     return Emulators(
@@ -119,6 +129,7 @@ async def start(
         fcm=fcm,
         oauth=oauth,
         webpush=push_service,
+        apns=apns,
         confirmations=confirmations,
         tls_server=tls,
         plain_server=plain,

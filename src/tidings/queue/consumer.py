@@ -116,6 +116,8 @@ class Consumer:
             await ask(feed.channel.basic_consume(queue, take_in), self._config.answer_timeout_s)
 
     async def _on_message(self, feed: Feed, suspect: bool, message: DeliveredMessage) -> None:
+        if feed not in self._feeds:
+            return  # a straggler of a connection that is over; the broker has it back
         delivery = Delivery(feed, message.delivery_tag or 0, next(self._numbers))
         feed.came(delivery)
         self._counts.redelivered += bool(message.redelivered)

@@ -27,7 +27,7 @@ async def run(db: Pool) -> None:
                 if lost:
                     log.error("notifications_unaccounted", notification_ids=lost)
             turn += 1
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except DATABASE_AWAY as error:
             log.warning("gauges_wait", error=f"{type(error).__name__}: {error}")
         await asyncio.sleep(EVERY_S)
 

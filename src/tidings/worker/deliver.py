@@ -33,7 +33,7 @@ _decode = msgspec.json.decode
 
 
 class Delivering(Struct, frozen=True):
-    """What delivering needs. `providers` and `gates` by channel; `receipt_url` "": no receipts are asked for."""
+    """What delivering needs. `providers` and `gates` by `Address.via`; `receipt_url` "": no receipts are asked for."""
 
     db: Pool
     providers: Mapping[str, Provider]
@@ -130,13 +130,14 @@ async def load(db: Pool, claims: Sequence[Claim]) -> Group:
 async def attempt(work: Delivering, planned: Planned) -> Attempted:
     """One provider call. Never raises for what the vendor or the network does."""
     channel = planned.address.channel
-    gate = work.gates[channel]
+    via = planned.address.via
+    gate = work.gates[via]
     paused = gate.closed()
     if paused is not None:
         return judge(work, planned, paused)
     began = time.perf_counter()
     try:
-        outcome = await work.providers[channel].send(message_of(work, planned))
+        outcome = await work.providers[via].send(message_of(work, planned))
     except Exception:  # a defect of ours must not take the neighbours along; it counts as a try
         log.exception("attempt_failed", notification_id=planned.subject.id, channel=channel)
         outcome = Retry(Reason.INTERNAL, "a defect of ours; the log has it")
@@ -151,7 +152,7 @@ def judge(
     at = clock_now()
     policy = work.policy if planned.allowed is None else Policy(planned.allowed, work.policy.base_s)
     step = next_step(outcome, planned.attempt, policy, at, planned.subject.expires_at, random.random())
-    provider = work.providers[planned.address.channel]
+    provider = work.providers[planned.address.via]
     return Attempted(planned, outcome, step, at, duration_ms, called, provider.name, provider.emulated)
 
 

@@ -66,7 +66,7 @@ class Worker:
                 await self._handle_suspects(lane, [i for i in ids if i not in {claim.id for claim in claims}])
         except StaleClaim as error:
             log.warning("claim_lost", detail=str(error))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except DATABASE_AWAY as error:
             log.warning("group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         except Exception:

@@ -4,6 +4,9 @@ import time
 
 from tidings.providers.contract import Paused, Reason
 
+# These concern one platform or one push service behind the account, not all of it.
+OF_ONE_VENDOR = frozenset({Reason.VENDOR_CREDENTIALS, Reason.PUSH_SERVICE_CREDENTIALS})
+
 
 class Gate:
     """Holds back calls with an account whose credentials or configuration the vendor refused.
@@ -28,7 +31,7 @@ class Gate:
 
     def learn(self, outcome: object) -> None:
         """Tell the gate what became of a call."""
-        if isinstance(outcome, Paused) and outcome.reason is not Reason.VENDOR_CREDENTIALS:  # that is one platform's
+        if isinstance(outcome, Paused) and outcome.reason not in OF_ONE_VENDOR:
             self._paused = outcome
             self._until = time.monotonic() + outcome.after_s
         elif self._probing:

@@ -1,5 +1,6 @@
 """What to send for a notification: a pure function of what is known about it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 PUSH, WEBSOCKET = "push", "websocket"
+APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,200}")
+VIAS = ("fcm", "apns", "webpush", WEBSOCKET)
 USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a device
 
 OPEN = frozenset({"pending", "sending"})
@@ -20,6 +23,18 @@ class Address(Struct, frozen=True):
     device_id: int
     device_type: str = ""
     token: str = ""
+
+    @property
+    def via(self) -> str:
+        """Which provider: the form of a token tells whose it is. Firebase has tokens for iPhones and browsers, too."""
+        match self.device_type:
+            case "ios" if APNS_TOKEN.fullmatch(self.token):
+                return "apns"
+            case "web" if self.token.startswith("{"):
+                return "webpush"
+            case "":
+                return self.channel
+        return "fcm"
 
 
 class Subject(Struct, frozen=True):

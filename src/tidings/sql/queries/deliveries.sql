@@ -1,10 +1,24 @@
 -- name: record
--- A new delivery, or the next state of one. A delivery that was confirmed stays delivered.
+-- Attempts, and what they make of their deliveries: a new one, or the next state of one. A delivery that was
+-- confirmed stays delivered. Number 0: no call was made. In one statement, because the two share most columns.
+WITH v AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::boolean[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[],
+        $14::smallint[], $15::text[], $16::integer[])
+        AS v(notification_id, channel, device_id, project_id, status, reason, detail, provider, emulated,
+            provider_message_id, attempts, next_attempt_at, sent_at, number, outcome, duration_ms)
+), calls AS (
+    INSERT INTO attempts (notification_id, channel, device_id, number, outcome, reason, detail, provider, duration_ms)
+    SELECT notification_id, channel, device_id, number, outcome, reason, detail, provider, duration_ms
+    FROM v WHERE number > 0
+    ON CONFLICT DO NOTHING
+)
 INSERT INTO deliveries AS d (notification_id, channel, device_id, project_id, status, reason, detail, provider,
     emulated, provider_message_id, attempts, next_attempt_at, sent_at)
-SELECT * FROM unnest(
-    $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
-    $9::boolean[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[])
+SELECT notification_id, channel, device_id, project_id, status, reason, detail, provider, emulated,
+    provider_message_id, attempts, next_attempt_at, sent_at
+FROM v
 ON CONFLICT (notification_id, channel, device_id) DO UPDATE SET
     status = CASE WHEN d.status = 'delivered' THEN d.status ELSE excluded.status END,
     reason = excluded.reason,
@@ -16,12 +30,6 @@ ON CONFLICT (notification_id, channel, device_id) DO UPDATE SET
     next_attempt_at = CASE WHEN d.status = 'delivered' THEN NULL ELSE excluded.next_attempt_at END,
     sent_at = coalesce(least(d.sent_at, excluded.sent_at), d.sent_at, excluded.sent_at),
     updated_at = now()
-
--- name: record_attempts
-INSERT INTO attempts (notification_id, channel, device_id, number, outcome, reason, detail, provider, duration_ms)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::integer[])
-ON CONFLICT DO NOTHING
 
 -- name: end
 -- No further attempt will be made.
