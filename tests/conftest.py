@@ -14,9 +14,29 @@ import httpx
 import pytest
 from msgspec import Struct
 
+from tests.servers import (
+    private_or_named_rabbitmq,
+    private_or_named_redis,
+    rabbitmq_address,
+    rabbitmq_server,
+    redis_address,
+    redis_server,
+    servers,
+)
 from tidings import projects, settings
 from tidings.app import App, open_app
 from tidings.projects import Scope
+
+# Fixtures of all folders: one broker and one Redis for the session, started when first asked for.
+__all__ = [
+    "private_or_named_rabbitmq",
+    "private_or_named_redis",
+    "rabbitmq_address",
+    "rabbitmq_server",
+    "redis_address",
+    "redis_server",
+    "servers",
+]
 
 T = TypeVar("T")
 

@@ -10,10 +10,8 @@ import httpx
 
 from tests.conftest import client_of, environ, eventually, make_project
 from tests.faults.service import free_port
-from tests.servers import Servers, servers
+from tests.servers import Servers
 from tidings.app import App
-
-__all__ = ["servers"]
 
 
 async def test_two_processes_share_a_port_and_one_that_dies_comes_back(app: App, data_dir: Path, servers: Servers) -> None:

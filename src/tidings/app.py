@@ -50,6 +50,7 @@ from tidings.worker.loop import HANDS, Worker
 from tidings.worker.pace import Gate
 from tidings.worker.plan import VIAS, WEBSOCKET
 from tidings.worker.retry import Policy
+from tidings.worker.turns import Turns
 
 log = structlog.get_logger("tidings")
 
@@ -242,9 +243,9 @@ async def _open_lanes(
     the critical lane to the database, so that nothing waits behind a broadcast."""
     settings = services.settings
     gates = {via: Gate() for via in VIAS}
-    sockets = GatewayProvider(services.bus)
+    sockets, turns = GatewayProvider(services.bus), Turns()
 
-    async def work(db: Pool, connections: int) -> Delivering:
+    async def work(db: Pool, connections: int, *, urgent: bool = False) -> Delivering:
         providers = await open_providers(accounts, connections, stack)
         return Delivering(
             db=db,
@@ -254,11 +255,13 @@ async def _open_lanes(
             lease_s=settings.lease_s,
             receipt_key=services.receipt_key,
             receipt_url=receipts_at.rstrip("/") + RECEIPTS_PATH if receipts_at else "",
+            turns=turns,
+            urgent=urgent,
         )
 
     usual = await work(services.db, 2)
     return {
-        Lane.CRITICAL: await work(reserve, 1),
+        Lane.CRITICAL: await work(reserve, 1, urgent=True),
         Lane.NORMAL: usual,
         Lane.SCHEDULED: usual,
         Lane.BULK: await work(services.db, 2),

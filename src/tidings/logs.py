@@ -25,4 +25,5 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a traceback for each lost connection; ours is one line
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.servers import Address, redis_address, redis_server, servers
+from tests.servers import Address
 from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
 from tidings.bus.redis import RedisBounds, open_redis_bus
 
-__all__ = ["redis_address", "redis_server", "servers"]
 
 
 @pytest.fixture(params=["memory", "redis"])

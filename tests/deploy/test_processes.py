@@ -14,10 +14,10 @@ from tests.conftest import eventually
 from tests.deploy.checkout import Checkout, checkout
 from tests.deploy.containers import Broker, Containers, Store, prepare_database
 from tests.processes import free_port
-from tests.servers import Servers, servers
+from tests.servers import Servers
 from tidings import embedded
 
-__all__ = ["checkout", "servers"]
+__all__ = ["checkout"]
 
 TOKEN = "compose-phone"  # noqa: S105 - of a device
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import httpx
 
+from tests.conftest import eventually
 from tests.faults.service import KEY
 
+PATIENCE_S = 120.0
 PAUSE_S = 0.05  # before a request that failed is sent again
 TIMEOUT_S = 30.0  # an API that takes longer hangs, and the test fails
 
@@ -99,3 +101,15 @@ class Caller:
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(headers={"X-API-Key": KEY}, timeout=TIMEOUT_S, trust_env=False)
+
+
+async def meanwhile(sending: asyncio.Task[None], condition: Callable[[], object]) -> None:
+    """Wait until it holds, or all is sent. What the sender raised comes from here at once."""
+
+    async def reached() -> bool | None:
+        if sending.done():
+            sending.result()
+            return True
+        return True if condition() else None
+
+    await eventually(reached, PATIENCE_S)

@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.faults.plant import Plant, plant
-from tests.servers import Servers, servers
-
-__all__ = ["servers"]
+from tests.servers import Servers
 
 LEASE_S = 8.0  # workers give a group 5 s less; dead ones are replaced after it
 

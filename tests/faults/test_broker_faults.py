@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import eventually
 from tests.faults import balance
-from tests.faults.caller import Caller
+from tests.faults.caller import Caller, meanwhile
 from tests.faults.plant import Plant
 from tests.servers import RabbitServer
 from tidings.queue import Lane, wire
@@ -44,18 +44,10 @@ async def test_the_broker_dies_in_mid_flow(made: Plant, wiped: bool) -> None:
     caller = Caller(made.api_url, COUNT, name=f"broker-{wiped}")
     await caller.prepare()
     sending = asyncio.create_task(caller.insist(8, pause_s=0.02))
-
-    async def flowing() -> bool | None:
-        return True if len(caller.ids) > COUNT // 10 else None
-
-    await eventually(flowing, 60)
+    await meanwhile(sending, lambda: len(caller.ids) > COUNT // 10)
     await (made.rabbitmq.wipe() if wiped else made.rabbitmq.kill())
     told = len(caller.ids)
-
-    async def still_accepting() -> bool | None:
-        return True if sending.done() or len(caller.ids) > told + 100 else None
-
-    await eventually(still_accepting, 60)
+    await meanwhile(sending, lambda: len(caller.ids) > told + 100)
     await made.rabbitmq.start()
     await sending
     assert caller.answers == {202: COUNT}, "the API accepted all the time"

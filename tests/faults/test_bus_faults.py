@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from tests.conftest import eventually
 from tests.faults import balance
-from tests.faults.caller import Caller
+from tests.faults.caller import Caller, meanwhile
 from tests.faults.listener import Listener, holes
 from tests.faults.plant import Plant
 
@@ -30,12 +30,12 @@ async def test_the_bus_loses_everything(made: Plant, emptied: bool) -> None:
         async with asyncio.timeout(60):
             await asyncio.gather(*(listener.connected.wait() for listener in listeners))
         sending = asyncio.create_task(caller.insist(4, pause_s=0.02))
-        await flowing(caller, COUNT // 5)
+        await meanwhile(sending, lambda: len(caller.ids) >= COUNT // 5)
         if emptied:
             await empty(made)
         else:
             await made.redis.kill()
-            await flowing(caller, 2 * COUNT // 5)
+            await meanwhile(sending, lambda: len(caller.ids) >= 2 * COUNT // 5)
             await made.redis.start()
         await sending
         assert caller.answers == {202: COUNT}, "the API accepted all the time"
@@ -58,15 +58,6 @@ async def empty(made: Plant) -> None:
         await redis.flushall()
     finally:
         await redis.aclose()
-
-
-async def flowing(caller: Caller, wanted: int) -> None:
-    """Wait until so many are accepted."""
-
-    async def reached() -> bool | None:
-        return True if len(caller.ids) >= wanted else None
-
-    await eventually(reached, 60)
 
 
 async def all_online(made: Plant, users: list[int]) -> None:

@@ -5,9 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from tests.conftest import eventually
 from tests.faults import balance
-from tests.faults.caller import Caller
+from tests.faults.caller import Caller, meanwhile
 from tests.faults.plant import Plant
 from tidings.emulators.faults import Plan
 
@@ -23,18 +22,11 @@ async def test_killed_under_load(made: Plant, rounds: int) -> None:
     sending = asyncio.create_task(caller.insist(8, pause_s=0.01 * rounds))
     in_flight: set[int] = set()
     for number in range(rounds):
-
-        async def further(wanted: int = (number + 1) * COUNT // (rounds + 2)) -> bool | None:
-            return True if len(caller.ids) > wanted else None
-
-        await eventually(further, 120)
+        wanted = (number + 1) * COUNT // (rounds + 2)
+        await meanwhile(sending, lambda wanted=wanted: len(caller.ids) > wanted)  # type: ignore[misc]
         refused = caller.answers[503]
         await made.kill_database()
-
-        async def unavailable(before: int = refused) -> bool | None:
-            return True if caller.answers[503] > before else None
-
-        await eventually(unavailable, 60)
+        await meanwhile(sending, lambda refused=refused: caller.answers[503] > refused)  # type: ignore[misc]
         async with httpx.AsyncClient(trust_env=False) as client:
             health = await client.get(f"{made.api_url}/api/healthcheck", timeout=30)
             assert health.status_code == 503

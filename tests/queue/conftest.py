@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from tests.servers import Address, rabbitmq_address, rabbitmq_server, servers
+from tests.servers import Address
 from tidings.queue import Lane
 from tidings.queue.config import RabbitConfig
 from tidings.queue.rabbitmq import RabbitQueue, open_rabbitmq
-
-__all__ = ["rabbitmq_address", "rabbitmq_server", "servers"]
 
 ALL = frozenset(Lane)
 _numbers = itertools.count(1)

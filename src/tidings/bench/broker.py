@@ -1,24 +1,19 @@
 """RabbitMQ and Redis for `--distributed`: where they are, and whether RabbitMQ may be used for a measurement."""
 
-import asyncio
 import os
-
-import aiormq
-from aiormq.exceptions import AMQPError
 
 from tidings import settings
 from tidings.errors import SetupError
 from tidings.queue.config import RabbitConfig
+from tidings.queue.connection import BrokerGone, Link, ask, open_link
 from tidings.queue.topology import declare, queues
 from tidings.settings import Settings
 
-TIMEOUT_S = 30.0
-FIELDS = ("rabbitmq_host", "rabbitmq_port", "rabbitmq_user", "rabbitmq_password") + (
-    "redis_host",
-    "redis_port",
-    "redis_password",
+_FIELDS = (
+    *("rabbitmq_host", "rabbitmq_port", "rabbitmq_user", "rabbitmq_password"),
+    *("redis_host", "redis_port", "redis_password"),
 )
-VARIABLES = frozenset(name for field in FIELDS for name in settings.env_names()[field])
+VARIABLES = frozenset(name for field in _FIELDS for name in settings.env_names()[field])
 
 
 def servers_of_the_environment() -> Settings:
@@ -41,32 +36,25 @@ async def take_over() -> None:
     password = found.rabbitmq_password.get_secret_value()
     config = RabbitConfig(found.rabbitmq_host, found.rabbitmq_port, found.rabbitmq_user, password)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            await _empty(config)
-    except (OSError, TimeoutError, AMQPError) as error:
+        async with open_link(config, "bench") as link:
+            await _empty(link, config)
+    except BrokerGone as error:
         raise SetupError(
-            f"RabbitMQ at {config.host}:{config.port} can't be used: {type(error).__name__}: {error}. "
+            f"RabbitMQ at {config.host}:{config.port} can't be used: {error}. "
             "Start it, or correct RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER and RABBITMQ_PASSWORD."
         ) from error
 
 
-async def _empty(config: RabbitConfig) -> None:
-    connection = aiormq.Connection(
-        f"amqp://{config.host}:{config.port}",
-        context=None,
-    )
-    await connection.connect()
-    try:
-        channel = await connection.channel()
-        await declare(channel, config)
-        for name in queues(config):
-            answer = await channel.queue_declare(name, passive=True)
-            if answer.consumer_count:
-                raise SetupError(
-                    f"somebody takes from RabbitMQ's queue {name}: --distributed needs a RabbitMQ of its own, since "
-                    "what it publishes is of no use to anybody else."
-                )
-        for name in queues(config):
-            await channel.queue_purge(name)
-    finally:
-        await connection.close()
+async def _empty(link: Link, config: RabbitConfig) -> None:
+    channel = await link.channel(confirms=False)
+    await declare(channel, config)
+    names = list(queues(config))
+    for name in names:
+        answer = await ask(channel.queue_declare(name, passive=True), config.answer_timeout_s)
+        if answer.consumer_count:
+            raise SetupError(
+                f"Somebody takes from RabbitMQ's queue {name}. --distributed needs a RabbitMQ of its own: what it "
+                "publishes is of no use to anybody else."
+            )
+    for name in names:
+        await ask(channel.queue_purge(name), config.answer_timeout_s)

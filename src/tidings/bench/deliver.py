@@ -5,7 +5,7 @@ from tidings.bench.figures import Figure, Leg, Meter, Options, compared, in_turn
 from tidings.bench.posts import GRACE_S
 from tidings.bench.processes import BenchError, Child
 from tidings.bench.stage import Stage, connect, emulators, load, seed, service, stage
-from tidings.tasks import GROUP_SIZE
+from tidings.worker.deliver import MOST_AT_ONCE
 from tidings.worker.loop import HANDS
 
 NOTIFICATIONS = 50_000
@@ -64,7 +64,7 @@ def _push(here: Stage, url: str, count: int) -> Push:
     return Push(
         emulators=str(here.emulators),
         connections=VENDOR_CONNECTIONS,
-        in_flight=min(count, GROUP_SIZE * max(HANDS.values())),
+        in_flight=min(count, MOST_AT_ONCE * max(HANDS.values())),
         first_id=1,
         count=count,
         secret=here.secret,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tidings.bench import accept, bulk, deliver, latency, report, sockets
+from tidings.bench import accept, bulk, deliver, lanes, latency, report, sockets
 from tidings.bench.figures import Figure, Options
 from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
@@ -18,6 +18,7 @@ FIGURES: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "deliver": deliver.measure,
     "sockets": sockets.measure,
     "latency": latency.measure,
+    "lanes": lanes.measure,
 }
 MOST_SECONDS = 60.0
 MOST_SCALE = 4.0

@@ -31,7 +31,13 @@ async def run(db: Pool, queue: Queue, rescue_s: float) -> None:
                 await idempotency.forget(db)
                 forget_at = now + FORGET_EVERY_S
             sleep_s = 0.0 if len(tickets) >= MOST_DUE else await _until_next(db)
-        except DATABASE_AWAY as error:
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            TimeoutError,
+        ) as error:
             log.warning("scheduler_waits", error=f"{type(error).__name__}: {error}")
             sleep_s = AFTER_ERROR_S
         await asyncio.sleep(sleep_s)

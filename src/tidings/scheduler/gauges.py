@@ -27,7 +27,13 @@ async def run(db: Pool) -> None:
                 if lost:
                     log.error("notifications_unaccounted", notification_ids=lost)
             turn += 1
-        except DATABASE_AWAY as error:
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            TimeoutError,
+        ) as error:
             log.warning("gauges_wait", error=f"{type(error).__name__}: {error}")
         await asyncio.sleep(EVERY_S)
 

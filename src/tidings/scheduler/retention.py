@@ -24,7 +24,13 @@ async def run(db: Pool, retention_days: int) -> None:
             if retention_days:
                 for day in await partitions.drop_old(db, today, retention_days):
                     log.info("day_dropped", day=day.isoformat(), retention_days=retention_days)
-        except DATABASE_AWAY as error:
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            TimeoutError,
+        ) as error:
             log.warning("partitions_wait", error=f"{type(error).__name__}: {error}")
             sleep_s = AFTER_ERROR_S
         await asyncio.sleep(sleep_s)

@@ -19,6 +19,7 @@ from tidings.worker.pace import Gate
 from tidings.worker.plan import WEBSOCKET, Known, Planned, plan, subjects_of
 from tidings.worker.record import Attempted, Group, record
 from tidings.worker.retry import Policy, next_step
+from tidings.worker.turns import Turns
 
 FIRST_RECORD_S = 0.5  # what has its answer by then is recorded; stragglers follow
 MARGIN_S = 5.0  # before the lease runs out; what has no answer by then is tried again
@@ -33,7 +34,10 @@ _decode = msgspec.json.decode
 
 
 class Delivering(Struct, frozen=True):
-    """What delivering needs. `providers` and `gates` by `Address.via`; `receipt_url` "": no receipts are asked for."""
+    """What delivering needs. `providers` and `gates` by `Address.via`; `receipt_url` "": no receipts are asked for.
+
+    `turns`: of the event loop, which all lanes of a process share; `urgent`: this lane does not wait for one.
+    """
 
     db: Pool
     providers: Mapping[str, Provider]
@@ -42,6 +46,8 @@ class Delivering(Struct, frozen=True):
     lease_s: float
     receipt_key: bytes
     receipt_url: str = ""
+    turns: Turns = msgspec.field(default_factory=Turns)
+    urgent: bool = False
 
 
 async def deliver(work: Delivering, claims: Sequence[Claim]) -> int:
@@ -86,6 +92,8 @@ def start_senders(work: Delivering, planned: Sequence[Planned], answered: list[A
 
 async def _send_each(work: Delivering, left: Iterator[Planned], answered: list[Attempted]) -> None:
     for one in left:
+        if not work.urgent:
+            await work.turns.take()
         answered.append(await attempt(work, one))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import asyncpg
 import structlog
@@ -66,7 +67,13 @@ class Worker:
                 await self._handle_suspects(lane, [i for i in ids if i not in {claim.id for claim in claims}])
         except StaleClaim as error:
             log.warning("claim_lost", detail=str(error))
-        except DATABASE_AWAY as error:
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            TimeoutError,
+        ) as error:
             log.warning("group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         except Exception:
@@ -87,6 +94,10 @@ class Worker:
 
     async def _carry_out(self, work: Delivering, claims: Sequence[Claim]) -> None:
         """What the claimed tasks ask for. Raises `StaleClaim`, and what the database or the bus raises."""
+        with work.turns.urgent() if work.urgent else nullcontext():
+            await self._do(work, claims)
+
+    async def _do(self, work: Delivering, claims: Sequence[Claim]) -> None:
         for claim in claims:
             if poison.is_poison(claim):
                 await poison.set_aside(work.db, claim)

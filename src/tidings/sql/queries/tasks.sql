@@ -51,7 +51,11 @@ WHERE id = $1
 RETURNING cardinality(subject_ids)
 
 -- name: published
-UPDATE tasks SET publish_at = now() + make_interval(secs => $2) WHERE id = ANY($1::bigint[])
+-- Each time it is left alone twice as long, up to eight times $2: what waits in a long queue is not lost, and publishing
+-- it again and again would only make the queue longer.
+UPDATE tasks SET publishes = least(publishes + 1, 100),
+    publish_at = now() + make_interval(secs => $2 * least(power(2, publishes), 8))
+WHERE id = ANY($1::bigint[])
 
 -- name: next_due
 SELECT extract(epoch FROM min(publish_at) - now())::float8 FROM tasks
