@@ -38,7 +38,11 @@ async def call(
 
 
 def test_only_these_need_no_key() -> None:
-    assert {op.name for op in OPERATIONS if op.scope is None} == {"confirm_receipt", "healthcheck", "read_vapid_public_key"}
+    assert {op.name for op in OPERATIONS if op.scope is None} == {
+        "confirm_receipt",
+        "healthcheck",
+        "read_vapid_public_key",
+    }
 
 
 @pytest.mark.parametrize("operation", KEYED, ids=str)

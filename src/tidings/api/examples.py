@@ -159,6 +159,9 @@ ANSWERS: dict[str, Any] = {
     },
     "list_dead_letters": [DEAD],
     "redrive": {"deliveries": 12, "notifications": 10},
+    "read_vapid_public_key": {
+        "public_key": "BNCp4F8ku7253vme4Cfz9lCvZH1-2vQhhhhtZ2RHzIa0wCnTZoEpC-14eHd2XyYDTqkTpXF4Son94tk3GTX7MpE"
+    },
     "healthcheck": {
         "status": "ok",
         "version": "0.1.0",
@@ -175,6 +178,7 @@ NOT_FOUND = {
     "cancel_notification": "notification_not_found",
     "get_broadcast": "broadcast_not_found",
     "confirm_receipt": "receipt_invalid",
+    "read_vapid_public_key": "route_not_found",
 }
 CONFLICTS = {"create_user": "external_id_taken", "change_user": "external_id_taken"}
 INVALID = ("invalid_field", "/device_type", "Invalid enum value 'phone'")

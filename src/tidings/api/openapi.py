@@ -29,6 +29,7 @@ TAGS = [
     Tag("Notifications", "One thing to say to one user."),
     Tag("Broadcasts", "One thing to say to everyone who is connected."),
     Tag("Dead letters", "What failed for good, why, and sending it again."),
+    Tag("Client", "For the programs on the devices."),
     Tag("Receipts", "How a device confirms what it got."),
     Tag("Health", "Whether the service is well."),
 ]
@@ -61,18 +62,25 @@ def document(app: Litestar, schema: dict[str, Any]) -> dict[str, Any]:
             if name.endswith(("_at", "_time")):
                 _mark_time(field)
     schema["components"]["headers"] = HEADERS
+    keyed = {handler.handler_name for handler in _handlers(app) if "scope" in handler.opt}
     for operations in schema["paths"].values():
         for operation in operations.values():
+            if operation["operationId"] not in keyed:
+                operation["security"] = []
             complete(operation)
     return schema
 
 
+def _handlers(app: Litestar) -> Iterator[Any]:
+    for route in app.routes:
+        yield from getattr(route, "route_handlers", ())
+
+
 def answer_types(app: Litestar) -> Iterator[type]:
     """The structs that the routes answer with, from their annotations."""
-    for route in app.routes:
-        for handler in getattr(route, "route_handlers", ()):
-            if handler.include_in_schema is not False:
-                yield from _structs(handler.parsed_fn_signature.return_type.annotation)
+    for handler in _handlers(app):
+        if handler.include_in_schema is not False:
+            yield from _structs(handler.parsed_fn_signature.return_type.annotation)
 
 
 def _structs(annotation: Any) -> Iterator[type]:
@@ -90,11 +98,9 @@ def _mark_time(field: dict[str, Any]) -> None:
 
 
 def complete(operation: dict[str, Any]) -> None:
-    """Put in what the framework does not know of an operation: examples, headers, and that a key is needed."""
+    """Put in what the framework does not know of an operation: examples and headers."""
     name = operation["operationId"]
     operation.pop("deprecated", None)
-    if operation["tags"][0] in ("Health", "Receipts"):
-        operation["security"] = []
     for parameter in operation.get("parameters", ()):
         _tidy(parameter)
     for media in operation.get("requestBody", {}).get("content", {}).values():
