@@ -87,3 +87,12 @@ async def test_beyond_the_bound_nothing_is_taken() -> None:
         await coalescer(99)
     gate.set()
     assert await asyncio.gather(*calls) == [0, 1]
+
+
+async def test_a_caller_that_comes_again_at_once_is_not_forgotten() -> None:
+    async def write(items: Sequence[int]) -> list[int | BaseException]:
+        return list(items)
+
+    coalescer: Coalescer[int, int] = Coalescer(write, most_batches=1)
+    async with asyncio.timeout(10):
+        assert [await coalescer(n) for n in range(50)] == list(range(50))

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import gc
+import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
@@ -140,6 +142,7 @@ async def open_app(
             stack.push_async_callback(worker.stop, GRACE_S)
         if Role.SCHEDULER in roles:
             _run(due.run(db, queue, settings.rescue_s), stack)
+            _run(due.forget_keys(db), stack)
             _run(retention.run(db, settings.retention_days), stack)
             _run(gauges.run(db), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
@@ -305,6 +308,7 @@ async def _count_sockets(gateway: Gateway) -> None:
 def _run(work: Any, stack: AsyncExitStack) -> None:
     """Run a loop until the app closes."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_tell_if_it_died)
 
     async def stop() -> None:
         task.cancel()
@@ -312,6 +316,13 @@ def _run(work: Any, stack: AsyncExitStack) -> None:
             await task
 
     stack.push_async_callback(stop)
+
+
+def _tell_if_it_died(task: "asyncio.Task[None]") -> None:
+    """A loop that ends by itself is a defect; the process must not go on as if nothing were."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("loop_died", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def run(

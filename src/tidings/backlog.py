@@ -2,11 +2,10 @@
 
 import asyncio
 
-import asyncpg
 import structlog
 
 from tidings import tasks
-from tidings.db import Pool
+from tidings.db import AWAY, Pool
 from tidings.errors import Unavailable
 
 log = structlog.get_logger("tidings.backlog")
@@ -38,6 +37,6 @@ class Backlog:
                 if full != self._full:
                     log.warning("backlog_full" if full else "backlog_has_room", most=self._most)
                 self._full = full
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except AWAY as error:
                 log.warning("backlog_unknown", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(LOOK_EVERY_S)

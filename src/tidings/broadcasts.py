@@ -1,12 +1,12 @@
 """Broadcasts: one thing to say to everyone who has a socket open now."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from tidings import tasks
+from tidings import clock, tasks
 from tidings.bus import Bus
 from tidings.db import Connection, Pool, load, transaction
 from tidings.errors import NotFound
@@ -14,6 +14,8 @@ from tidings.queue import Lane, Ticket
 from tidings.tasks import Claim
 
 SQL = load("broadcasts")
+
+WORTH_SAYING = timedelta(hours=1)  # an announcement to those who are here now
 
 
 class NewBroadcast(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +86,11 @@ async def send(db: Pool | Connection, bus: Bus, claim: Claim) -> None:
     """Put the broadcast on the bus and record it. Twice is safe: the bus knows its id."""
     row = await db.fetchrow(SQL["get"], None, claim.subject_ids[0])
     if row is None:
+        return
+    if row["created_at"] < clock.now() - WORTH_SAYING:
+        async with transaction(db) as connection:
+            await tasks.finish(connection, [claim])
+            await connection.execute(SQL["expired"], row["id"])
         return
     frame = Frame(row["id"], row["title"], row["body"], msgspec.Raw(row["data"].encode()), row["created_at"])
     sockets = await bus.broadcast(claim.project_id, row["id"], msgspec.json.encode(frame))

@@ -182,7 +182,7 @@ def redrive(
 
 @cli.command()
 def bench(
-    only: Annotated[str, typer.Option(help="accept, bulk, deliver, sockets, latency; separated by commas")] = "",
+    only: Annotated[str, typer.Option(help="accept, bulk, deliver, sockets, latency, lanes; separated by commas")] = "",
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file, too", dir_okay=False)] = None,
     seconds: Annotated[float, typer.Option(help="Length of one timed part")] = 3.0,
     scale: Annotated[float, typer.Option(help="Multiplies all counts; 0.1 is quick and rough")] = 1.0,

@@ -45,12 +45,17 @@ class Coalescer(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._writers) < self._most_batches:
-            writer = asyncio.create_task(self._drain())
-            self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
+            self._writers.add(asyncio.create_task(self._drain()))
         return await future
 
     async def _drain(self) -> None:
+        try:
+            await self._write_all()
+        finally:
+            # At once, not by a callback: whoever is woken by the last result must find room for a writer of its own.
+            self._writers.discard(asyncio.current_task())
+
+    async def _write_all(self) -> None:
         while self._waiting:
             size = min(len(self._waiting), self._most_items)
             batch = [self._waiting.popleft() for _ in range(size)]

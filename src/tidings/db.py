@@ -23,6 +23,9 @@ else:  # asyncpg's classes take no type arguments at run time
     Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
     _Plain = asyncpg.Connection
 
+# What a database that is away, restarting or too slow makes asyncpg raise.
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 30.0
 CHECK_TIMEOUT_S = 3.0
@@ -103,7 +106,7 @@ async def database_state(db: Pool) -> str:
     """ok, or what is wrong with it."""
     try:
         await db.fetchval("SELECT 1", timeout=CHECK_TIMEOUT_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except AWAY as error:
         return type(error).__name__
     return "ok"
 

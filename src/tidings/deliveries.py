@@ -13,6 +13,9 @@ SQL = load("deliveries")
 NOTIFICATIONS = load("notifications")
 
 
+LOCKS = 64  # an advisory lock for each notification could be too many; two that share one only wait a little
+
+
 class Attempt(Struct, frozen=True):
     """One provider call, as the API shows it."""
 
@@ -111,13 +114,17 @@ def _column(rows: Sequence[Struct], field: str) -> list[Any]:
     return [] if values.count(None) == len(values) else values
 
 
-async def record(connection: Connection, recorded: Sequence[Recorded], settled: Sequence[Settled]) -> None:
-    """Write down attempts and what they make of deliveries and notifications. Call it in a transaction.
+async def record(connection: Connection, recorded: Sequence[Recorded]) -> None:
+    """Write down attempts and what they make of their deliveries. Call it in a transaction.
 
     Twice is safe: a delivery is known by notification, channel and device, an attempt by its number besides.
     """
     if recorded:
         await connection.execute(SQL["record"], *[_column(recorded, field) for field in RECORD])
+
+
+async def settle(connection: Connection, settled: Sequence[Settled]) -> None:
+    """Write down what has become of the notifications themselves."""
     if settled:
         await connection.execute(
             NOTIFICATIONS["settle"],
@@ -126,6 +133,22 @@ async def record(connection: Connection, recorded: Sequence[Recorded], settled: 
             _column(settled, "sent_at"),
             [" ".join(row.suppressions) if row.suppressions else None for row in settled],
         )
+
+
+async def derive(connection: Connection, notification_ids: Sequence[int]) -> None:
+    """Let the statuses of notifications follow from the rows of their deliveries, whoever wrote these."""
+    await connection.execute(NOTIFICATIONS["derive"], list(notification_ids))
+
+
+async def one_at_a_time(connection: Connection, notification_ids: Sequence[int]) -> None:
+    """Wait until no other transaction that asked for one of these goes on. Until the end of this transaction."""
+    await connection.execute(NOTIFICATIONS["one_at_a_time"], sorted({i % LOCKS for i in notification_ids}))
+
+
+async def reserve(db: Pool | Connection, notification_ids: Sequence[int], until: datetime) -> set[tuple[int, str, int]]:
+    """Take the deliveries that are due until then: (notification, channel, device). The database's clock decides."""
+    rows = await db.fetch(SQL["reserve"], list(notification_ids), until)
+    return {(row["notification_id"], row["channel"], row["device_id"]) for row in rows}
 
 
 async def end(connection: Connection, endings: Sequence[tuple[int, str, int, str, str]]) -> None:

@@ -17,6 +17,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -156,7 +157,21 @@ def _socket_dir(data_dir: Path) -> Path:
     if len(os.fsencode(wanted)) + len("/.s.PGSQL.5432") <= _SOCKET_PATH_MAX:
         return wanted
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
-    return Path("/tmp") / f"tidings-{os.geteuid()}-{digest}"
+    return _ours(Path("/tmp") / f"tidings-{os.geteuid()}-{digest}")
+
+
+def _ours(folder: Path) -> Path:
+    """The folder, made if it is missing; below /tmp somebody else could have made it first, to read along."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        allowed = {os.geteuid(), *([account.pw_uid] if (account := _account()) is not None else [])}
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in allowed or found.st_mode & 0o077:
+            raise SetupError(
+                f"{folder} was made by somebody else. Remove it, or set TIDINGS_DATA_DIR to a shorter path."
+            ) from None
+    return folder
 
 
 def _programs(data_dir: Path, account: pwd.struct_passwd | None) -> Path:

@@ -61,7 +61,7 @@ CODES: Mapping[str, str] = {
     "time_out_of_range": "The time is later than the year 9999 in UTC.",
     "rate_limited": "More calls than the key or the project may make. Retry-After says when to come again.",
     "internal_error": "Our fault. The log has the details under this request_id.",
-    "unavailable": "A part of the service is away for the moment. Nothing was stored; try again.",
+    "unavailable": "A part of the service is away. Try again; with an Idempotency-Key nothing is done twice.",
 }
 
 

@@ -7,10 +7,12 @@ the key is written in the transaction of the effect, so a second request waits f
 import hashlib
 from collections.abc import Awaitable, Callable
 
-from tidings.db import Connection, Pool, load
+from tidings.db import Connection, Pool, affected, load
 from tidings.errors import Invalid
 
 SQL = load("idempotency")
+
+MOST_FORGOTTEN = 10_000  # in one statement, so that it ends soon
 
 Answer = tuple[int, bytes]  # HTTP status, body
 
@@ -38,6 +40,6 @@ async def once(
     return answer, False
 
 
-async def forget(db: Pool) -> None:
-    """Let keys go that are older than a day."""
-    await db.execute(SQL["forget"])
+async def forget(db: Pool) -> int:
+    """Let some keys go that are older than a day; answers how many, at most `MOST_FORGOTTEN`."""
+    return affected(await db.execute(SQL["forget"], MOST_FORGOTTEN))

@@ -6,6 +6,8 @@ from tidings.db import Connection, Pool, load
 
 SQL = load("ledger")
 
+LATELY_DAYS = 2
+
 FINAL = frozenset({"sent", "delivered", "failed", "expired", "cancelled", "suppressed"})
 IN_PROGRESS = frozenset({"scheduled", "pending", "sending"})
 
@@ -49,6 +51,9 @@ async def _read(connection: Connection) -> Ledger:
     return Ledger(statuses, tasks, await lost(connection))
 
 
-async def lost(db: Pool | Connection) -> list[int]:
-    """Notifications in progress that no task will move on; at most 100. There must be none."""
-    return [row["id"] for row in await db.fetch(SQL["lost"])]
+async def lost(db: Pool | Connection, days: int | None = None) -> list[int]:
+    """Notifications in progress that no task will move on; at most 100. There must be none.
+
+    `days`: only those that were accepted on so many days, today included; None: all there are.
+    """
+    return [row["id"] for row in await db.fetch(SQL["lost"], days)]

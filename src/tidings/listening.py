@@ -22,7 +22,10 @@ def listen(host: str, port: int, setting: str, *, shared: bool = False) -> socke
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
+        # Connections inherit it. Without it an answer in two writes waits for a delayed acknowledgement: 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         sentence = f"{host}:{port} can't be used: {error.strerror}. Set {setting} to another port."
         raise SetupError(sentence) from error

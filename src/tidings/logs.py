@@ -7,11 +7,13 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """Set logging up for the process. Twice is safe."""
+    """Set logging up for the process. Twice is safe. Tracebacks show no values: they could be keys and addresses."""
     number = {"warn": logging.WARNING}.get(level) or getattr(logging, level.upper())
     terminal = sys.stderr.isatty()
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if terminal
+        else structlog.processors.JSONRenderer()
     )
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -26,7 +26,7 @@ log = structlog.get_logger("tidings.supervise")
 PROCESS = "TIDINGS_PROCESS"  # in the environment of a child: its number
 RESTART_WAIT_S = (0.2, 1.0, 5.0, 15.0)  # a process that dies again and again must not eat the machine
 STABLE_S = 60.0
-GRACE_S = 40.0  # longer than a process's own, so that it can finish by itself
+GRACE_S = 40.0  # on top of the drain; longer than a process's own, so that it can finish by itself
 
 
 async def supervise(settings: Settings, arguments: Sequence[str], processes: int, stopped: asyncio.Event) -> int:
@@ -39,7 +39,10 @@ async def supervise(settings: Settings, arguments: Sequence[str], processes: int
         os.environ[metrics.MULTIPROCESS_DIR] = name
         operations = Operations(lambda: _states(folder, processes))
         await operations.start(listen(settings.host, settings.operations_port, "TIDINGS_OPERATIONS_PORT"))
-        keepers = [asyncio.create_task(_keep(arguments, number, folder)) for number in range(processes)]
+        keepers = [
+            asyncio.create_task(_keep(arguments, number, folder, settings.drain_s + GRACE_S))
+            for number in range(processes)
+        ]
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait([waiting, *keepers], return_when=asyncio.FIRST_COMPLETED)
         operations.draining = True
@@ -65,7 +68,7 @@ async def _states(folder: Path, processes: int) -> dict[str, str]:
     return {f"process_{number}": "ok" if _ready_file(folder, number).exists() else "down" for number in numbers}
 
 
-async def _keep(arguments: Sequence[str], number: int, folder: Path) -> None:
+async def _keep(arguments: Sequence[str], number: int, folder: Path, grace_s: float) -> None:
     failures = 0
     while True:
         begun = time.monotonic()
@@ -74,7 +77,7 @@ async def _keep(arguments: Sequence[str], number: int, folder: Path) -> None:
         try:
             code = await process.wait()
         except asyncio.CancelledError:
-            await _stop(process)
+            await _stop(process, grace_s)
             raise
         finally:
             _ready_file(folder, number).unlink(missing_ok=True)
@@ -87,12 +90,12 @@ async def _keep(arguments: Sequence[str], number: int, folder: Path) -> None:
         await asyncio.sleep(wait_s)
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process, grace_s: float) -> None:
     if process.returncode is not None:
         return
     process.send_signal(signal.SIGTERM)
     try:
-        await asyncio.wait_for(process.wait(), GRACE_S)
+        await asyncio.wait_for(process.wait(), grace_s)
     except TimeoutError:
         process.kill()
         await process.wait()

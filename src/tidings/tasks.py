@@ -23,6 +23,7 @@ class Claim(Struct, frozen=True):
     lane: str
     subject_ids: list[int]
     fence: int
+    lease_until: datetime
 
     @property
     def again(self) -> bool:
@@ -44,6 +45,11 @@ async def claim(
 async def claimed_often(db: Pool | Connection, task_ids: Sequence[int], times: int) -> list[int]:
     """The tasks among these that nobody owns now and that were claimed `times` or more without an end."""
     return [row["id"] for row in await db.fetch(SQL["claimed_often"], list(task_ids), times)]
+
+
+async def release(db: Pool | Connection, claim: Claim, again_at: datetime) -> None:
+    """Give a task back as it was, to be published at `again_at`; the claim is not counted."""
+    await db.execute(SQL["release"], claim.id, claim.fence, again_at)
 
 
 async def hold(connection: Connection, claims: Sequence[Claim]) -> None:

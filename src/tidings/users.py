@@ -140,10 +140,11 @@ async def delete(db: Pool | Connection, project_id: int, user_id: int) -> None:
     Scheduled notifications are cancelled; one that is on its way ends as suppressed. Raises `NotFound`.
     """
     async with transaction(db) as connection:
-        if await connection.fetchval(SQL["delete"], project_id, user_id) is None:
+        if await connection.fetchval(SQL["lock"], project_id, user_id) is None:
             raise NotFound(code="user_not_found")
-        await connection.execute(SQL["cancel_scheduled"], project_id, user_id)
+        # Notifications before devices, as the worker does when it records: then neither waits for the other.
         await connection.execute(SQL["erase_notifications"], project_id, user_id)
+        await connection.execute(SQL["delete"], project_id, user_id)
 
 
 async def must_exist(db: Pool | Connection, project_id: int, user_id: int) -> None:

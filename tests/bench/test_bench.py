@@ -19,7 +19,7 @@ from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
 
 RUN_TIMEOUT_S = 180
-BARS = {"accept": 0.70, "bulk": 0.40, "deliver": 0.45, "sockets": 0.80, "sockets_memory": 1.0}
+BARS = {"accept": 0.70, "bulk": 0.40, "deliver": 0.45, "sockets": 0.80, "sockets_memory": 1.0, "lanes": 1.5}
 SRC = Path(running.__file__).parents[2]
 
 
@@ -70,12 +70,12 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_figure_is_measured_and_nothing_is_left_behind(outcome: dict[str, Any]) -> None:
     names = [figure["name"] for figure in outcome["report"]["figures"]]
-    assert names == ["accept", "bulk", "deliver", "sockets", "sockets_memory", "latency"]
+    assert names == ["accept", "bulk", "deliver", "sockets", "sockets_memory", "latency", "lanes"]
     assert all(name in outcome["printed"] for name in names)
     assert outcome["left"] == []
 
 
-@pytest.mark.parametrize("name", ["accept", "bulk", "deliver", "sockets", "sockets_memory"])
+@pytest.mark.parametrize("name", sorted(BARS))
 def test_a_figure_stands_beside_its_ceiling(outcome: dict[str, Any], name: str) -> None:
     (figure,) = [figure for figure in outcome["report"]["figures"] if figure["name"] == name]
     assert figure["value"] > 0

@@ -11,7 +11,6 @@ from tidings.bus.memory import MemoryBus
 from tidings.bus.redis import RedisBounds, open_redis_bus
 
 
-
 @pytest.fixture(params=["memory", "redis"])
 async def bus(request: pytest.FixtureRequest, redis_address: Address) -> AsyncIterator[Bus]:
     """Every bus there is, one after the other, each empty."""

@@ -50,7 +50,7 @@ async def unrecorded(data_dir: Path) -> set[int]:
     return {row["id"] for row in rows}
 
 
-@pytest.mark.parametrize("rounds", [8, pytest.param(20, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", [20])
 async def test_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data_dir: Path, rounds: int) -> None:
     count = rounds * A_ROUND
     chance = random.Random(2026)

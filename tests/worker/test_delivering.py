@@ -82,7 +82,7 @@ async def test_a_slow_answer_does_not_hold_back_the_others_record(project: Proje
     items = [{"user_id": slow, "title": "slow"}, {"user_id": quick, "title": "quick"}]
     ids = (await project.client.post("/api/notifications/batch", json={"notifications": items})).json()["ids"]
     await project.until(ids[1], "sent")
-    assert (await project.get(ids[0]))["status"] == "pending"
+    assert (await project.get(ids[0]))["status"] == "sending"
     await project.until(ids[0], "sent")
 
 

@@ -69,27 +69,39 @@ def test_too_late_is_expired() -> None:
 def test_now_or_never_is_tried_once_however_late_it_is_taken_up() -> None:
     late = NOW + timedelta(seconds=20)
     assert len(plan(subject(ttl_s=0), {}, late).attempts) == 3
-    again = plan(subject(ttl_s=0), {("push", 7): Known("pending", 1, NOW)}, late, retrying=True)
+    again = plan(subject(ttl_s=0), {("push", 7): Known("pending", 1, True)}, late, retrying=True)
     assert (again.attempts, again.endings) == ([], [Ending("push", 7, "expired", "expired")])
 
 
 def test_a_retry_takes_only_what_is_due() -> None:
     known = {
-        ("push", 7): Known("pending", 2, NOW - timedelta(seconds=1)),
-        ("push", 8): Known("pending", 1, NOW + timedelta(seconds=60)),
-        ("websocket", 0): Known("sent", 1, None),
+        ("push", 7): Known("pending", 2, True),
+        ("push", 8): Known("pending", 1, False),
+        ("websocket", 0): Known("sent", 1, False),
     }
     assert keys(plan(subject(), known, NOW, retrying=True)) == [("push", 7, 3)]
 
 
 def test_a_delivery_whose_device_was_removed_ends() -> None:
-    known = {("push", 99): Known("pending", 1, NOW)}
+    known = {("push", 99): Known("pending", 1, True)}
     made = plan(subject(), known, NOW, retrying=True)
     assert (made.attempts, made.endings) == ([], [Ending("push", 99, "suppressed", "device_removed")])
 
 
+def test_a_failed_notification_with_a_redriven_delivery_goes_on() -> None:
+    assert keys(plan(subject(status="failed"), {("push", 7): Known("pending", 3, True)}, NOW, retrying=True)) == [
+        ("push", 7, 4)
+    ]
+
+
+def test_one_that_was_set_aside_as_poison_is_planned_anew_when_it_is_redriven() -> None:
+    made = plan(subject(status="pending"), {("push", 0): Known("pending", 0, True)}, NOW, retrying=True)
+    assert keys(made) == [("push", 7, 1), ("push", 8, 1), ("websocket", 0, 1)]
+    assert [(ending.device_id, ending.status) for ending in made.endings] == [(0, "suppressed")]
+
+
 def test_what_a_dead_worker_had_not_recorded_is_attempted() -> None:
-    known = {("push", 7): Known("sent", 1, None), ("websocket", 0): Known("delivered", 1, None)}
+    known = {("push", 7): Known("sent", 1, False), ("websocket", 0): Known("delivered", 1, False)}
     assert keys(plan(subject(status="delivered"), known, NOW)) == [("push", 8, 1)]
 
 

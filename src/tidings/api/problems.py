@@ -123,6 +123,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     ConnectionError: on_database_away,
     TimeoutError: on_database_away,
     asyncpg.InterfaceError: on_database_away,
+    asyncpg.InternalClientError: on_database_away,  # the connection was cut in the middle of an exchange
     asyncpg.PostgresConnectionError: on_database_away,
     asyncpg.OperatorInterventionError: on_database_away,
     asyncpg.InsufficientResourcesError: on_database_away,

@@ -153,7 +153,7 @@ async def _drained(where: Database) -> int:
     database = await connect(where)
     try:
         async with asyncio.timeout(FLOOD_TIMEOUT_S):
-            while await database.fetchval(_WAITING):
+            while await database.fetchval(_WAITING):  # noqa: ASYNC110 - another process ends it
                 await asyncio.sleep(LOOK_EVERY_S)
         last = await database.fetchval("SELECT max(sent_at) FROM notifications WHERE lane = 'bulk'")
     except TimeoutError:

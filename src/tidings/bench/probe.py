@@ -37,7 +37,7 @@ async def probe(command: Probe) -> Probed:
                 callers.append((await connecting)[1])
         due = await _send_all(command, idle, waiting)
         async with asyncio.timeout(LATE_S):
-            while len(times.answers_ms) < len(due):
+            while len(times.answers_ms) < len(due):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_EVERY_S)
     finally:
         for caller in callers:

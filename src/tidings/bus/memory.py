@@ -46,9 +46,7 @@ class MemoryBus:
         self._monotonic = monotonic
         self._streams: dict[StreamName, Stream] = {}
         self._idle: OrderedDict[StreamName, Stream] = OrderedDict()
-        self._written: OrderedDict[StreamName, Stream] = (
-            OrderedDict()
-        )  # the ones with a history, oldest first
+        self._written: OrderedDict[StreamName, Stream] = OrderedDict()  # the ones with a history, oldest first
         self._total_bytes = 0
         self._buckets = Buckets()
         self._listeners: dict[str, list[Heard]] = {}

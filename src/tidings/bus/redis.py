@@ -172,9 +172,7 @@ class RedisBus:
         args = (1_000_000 / rate.per_s, rate.burst, cost)
         keys = (f"{self._bounds.prefix}:limit:{key}",)
         try:
-            self._link.open_wire().run(
-                lua.ALLOW, keys, args, partial(settle, future, partial(_read_verdict, rate))
-            )
+            self._link.open_wire().run(lua.ALLOW, keys, args, partial(settle, future, partial(_read_verdict, rate)))
             timer = self._loop.call_later(self._bounds.allow_s, _give_up, future, unknown)
             try:
                 return await future
@@ -262,10 +260,7 @@ class RedisBus:
         size = REFRESH_STREAMS * REFRESH_CALLS
         for start in range(0, len(waiting), size):
             part = waiting[start : start + size]
-            calls = [
-                self._refresh_some(part[n : n + REFRESH_STREAMS])
-                for n in range(0, len(part), REFRESH_STREAMS)
-            ]
+            calls = [self._refresh_some(part[n : n + REFRESH_STREAMS]) for n in range(0, len(part), REFRESH_STREAMS)]
             await asyncio.gather(*calls)
 
     async def _refresh_some(self, names: tuple[StreamName, ...]) -> None:
@@ -300,9 +295,7 @@ class RedisBus:
         )
         return await self._run(lua.PUBLISH, self._keys(name), args, int)
 
-    async def _run(
-        self, script: Script, keys: tuple[str, ...], args: tuple[Word, ...], read: Callable[[Any], T]
-    ) -> T:
+    async def _run(self, script: Script, keys: tuple[str, ...], args: tuple[Word, ...], read: Callable[[Any], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
         self._link.open_wire().run(script, keys, args, partial(settle, future, read))
         return await future

@@ -51,16 +51,10 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Parse the command line and run under uvloop."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tidings.emulators", description="Emulators of push vendors."
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
-    )
+    parser = argparse.ArgumentParser(prog="python -m tidings.emulators", description="Emulators of push vendors.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--tls-port", type=int, default=0, help="port for HTTPS (default: any free one)")
-    parser.add_argument(
-        "--plain-port", type=int, default=0, help="port for plain HTTP (default: any free one)"
-    )
+    parser.add_argument("--plain-port", type=int, default=0, help="port for plain HTTP (default: any free one)")
     parser.add_argument("--name", action="append", default=[], help="further DNS name for the certificate")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input is closed")
     uvloop.run(run(parser.parse_args()))

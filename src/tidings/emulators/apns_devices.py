@@ -102,9 +102,7 @@ class Devices:
             return apns_reasons.refusal("DeviceTokenNotForTopic")
         if device.state == "good":
             return None
-        return apns_reasons.gone(
-            "Unregistered" if device.state == "unregistered" else "ExpiredToken", device.since_ms
-        )
+        return apns_reasons.gone("Unregistered" if device.state == "unregistered" else "ExpiredToken", device.since_ms)
 
     def effect(self, token: str) -> Effect | None:
         """What a magic token asks for, None for an ordinary one."""

@@ -95,12 +95,7 @@ class Control:
             return refused
         route = self._routes.get((request.method, request.path))
         path = request.path
-        if (
-            route is None
-            and request.method == "GET"
-            and path.startswith("/phones/")
-            and path.endswith("/messages")
-        ):
+        if route is None and request.method == "GET" and path.startswith("/phones/") and path.endswith("/messages"):
             route = self._messages
         if route is None:
             return _problem(404, "no such call")

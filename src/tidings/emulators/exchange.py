@@ -118,6 +118,4 @@ class Limits(Struct, frozen=True):
     linger_s: float = 1.0
 
 
-INTERNAL_ERROR = Response(
-    500, b'{"error":"the emulator failed; see its log"}', (("content-type", "application/json"),)
-)
+INTERNAL_ERROR = Response(500, b'{"error":"the emulator failed; see its log"}', (("content-type", "application/json"),))

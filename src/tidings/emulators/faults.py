@@ -138,14 +138,7 @@ def _error_rate(plan: Plan) -> float:
         return plan.error_rate
     if plan.status is not None or plan.retry_after_s is not None:
         return 1.0
-    other = (
-        plan.lifetime_s
-        or plan.latency_ms
-        or plan.jitter_ms
-        or plan.drop_rate
-        or plan.lost_rate
-        or plan.reset_rate
-    )
+    other = plan.lifetime_s or plan.latency_ms or plan.jitter_ms or plan.drop_rate or plan.lost_rate or plan.reset_rate
     nothing_else = not (other or plan.hang_rate or plan.dead_tokens)
     return 1.0 if plan.count is not None and nothing_else else 0.0
 

@@ -44,9 +44,7 @@ def error(
     return Response(code, msgspec.json.encode({"error": inner}), headers)
 
 
-def fcm_error(
-    code: int, status: str, message: str, fcm_code: str, retry_after_s: int | None = None
-) -> Response:
+def fcm_error(code: int, status: str, message: str, fcm_code: str, retry_after_s: int | None = None) -> Response:
     """An error body whose only detail is an `FcmError` with `fcm_code`."""
     return error(code, status, message, (_fcm(fcm_code),), retry_after_s)
 
@@ -57,10 +55,7 @@ def _fcm(code: str) -> dict[str, Any]:
 
 def bad_request(violations: list[tuple[str, str]], fcm: bool = False, message: str = "") -> Response:
     """400 that names fields: `violations` are (field, description); `fcm` adds the FcmError detail."""
-    found = [
-        {"field": field, "description": text} if field else {"description": text}
-        for field, text in violations
-    ]
+    found = [{"field": field, "description": text} if field else {"description": text} for field, text in violations]
     details: tuple[dict[str, Any], ...] = ({"@type": _BAD_REQUEST, "fieldViolations": found},)
     if fcm:
         details += (_fcm("INVALID_ARGUMENT"),)
@@ -105,9 +100,7 @@ def quota(rate: Rate, retry_after_s: int | None = None) -> Response:
 
 def unavailable(retry_after_s: int | None = None) -> Response:
     """503 with UNAVAILABLE, and Retry-After in seconds if given."""
-    return fcm_error(
-        503, "UNAVAILABLE", "The service is currently unavailable.", "UNAVAILABLE", retry_after_s
-    )
+    return fcm_error(503, "UNAVAILABLE", "The service is currently unavailable.", "UNAVAILABLE", retry_after_s)
 
 
 def internal(retry_after_s: int | None = None) -> Response:
@@ -127,9 +120,7 @@ def unauthenticated(missing: bool) -> Response:
     plural = "" if missing else "s"
     reason = "CREDENTIALS_MISSING" if missing else "ACCESS_TOKEN_EXPIRED"
     info = {"@type": _ERROR_INFO, "reason": reason, "domain": "googleapis.com"}
-    answer = error(
-        401, "UNAUTHENTICATED", f"{start} authentication credential{plural}. {_CREDENTIAL}", (info,)
-    )
+    answer = error(401, "UNAUTHENTICATED", f"{start} authentication credential{plural}. {_CREDENTIAL}", (info,))
     challenge = 'Bearer realm="https://accounts.google.com/"' + ("" if missing else ', error="invalid_token"')
     return Response(401, answer.body, (JSON, ("www-authenticate", challenge)))
 
@@ -166,9 +157,5 @@ def for_status(status: int, retry_after_s: int | None = None) -> Response:
         502: html_502(),
         503: unavailable(retry_after_s),
     }
-    plain = (
-        invalid_argument()
-        if status == 400
-        else error(status, "UNKNOWN", "An emulated fault.", (), retry_after_s)
-    )
+    plain = invalid_argument() if status == 400 else error(status, "UNKNOWN", "An emulated fault.", (), retry_after_s)
     return known.get(status, plain)

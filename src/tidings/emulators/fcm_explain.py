@@ -30,9 +30,7 @@ def explain(value: Any, shape: Shape, path: str = "") -> tuple[Violations, dict[
         name = spellings.get(key)
         if name is None:
             at = f" at '{path}'" if path else ""
-            found.append(
-                (path, f'Invalid JSON payload received. Unknown name "{key}"{at}: Cannot find field.')
-            )
+            found.append((path, f'Invalid JSON payload received. Unknown name "{key}"{at}: Cannot find field.'))
         elif item is not None:
             inner, plain[name] = _check(item, shape.fields[name], f"{path}.{name}" if path else name)
             found += inner
@@ -47,9 +45,7 @@ def _check(value: Any, field: Field, path: str) -> tuple[Violations, Any]:
     if isinstance(field, tuple):
         if not isinstance(value, list):
             return [_wrong(path, _KINDS[field[0]], value)], value
-        return [
-            wrong for at, item in enumerate(value) for wrong in _check(item, field[0], f"{path}[{at}]")[0]
-        ], value
+        return [wrong for at, item in enumerate(value) for wrong in _check(item, field[0], f"{path}[{at}]")[0]], value
     if field == "texts":
         return _texts(value, path), value
     if field == "whole" and isinstance(value, str) and re.fullmatch(r"-?\d{1,9}", value):
@@ -62,9 +58,7 @@ def _texts(value: Any, path: str) -> Violations:
         kind = "list" if isinstance(value, list) else "scalar"
         return [(path, f"Invalid value at '{path}' (map), Cannot bind a {kind} to map for field '{path}'.")]
     pairs = enumerate(value.values())
-    return [
-        _wrong(f"{path}[{at}].value", "TYPE_STRING", item) for at, item in pairs if not isinstance(item, str)
-    ]
+    return [_wrong(f"{path}[{at}].value", "TYPE_STRING", item) for at, item in pairs if not isinstance(item, str)]
 
 
 def _fits(value: Any, kind: str) -> bool:

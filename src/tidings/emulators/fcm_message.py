@@ -127,9 +127,7 @@ def _android(message: Any, android: Any) -> Response | None:
             args = getattr(shown, f"{part}_loc_args") or getattr(shown, f"{part}LocArgs")
             if args and not (getattr(shown, f"{part}_loc_key") or getattr(shown, f"{part}LocKey")):
                 text = f"{part}_loc_key is required when {part}_loc_args is set."
-                return fcm_errors.bad_request(
-                    [(f"message.android.notification.{part}_loc_key", text)], fcm=True
-                )
+                return fcm_errors.bad_request([(f"message.android.notification.{part}_loc_key", text)], fcm=True)
     options = android.fcm_options or android.fcmOptions
     refused = _label(options, "message.android.fcm_options") if options is not None else None
     return refused or (_data_keys(android.data, "message.android.data") if android.data else None)

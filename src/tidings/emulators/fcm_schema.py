@@ -67,9 +67,7 @@ _ANDROID_NOTIFICATION = Shape(
                 "light_off_duration": "duration",
             },
         ),
-        "proxy": _choice(
-            "AndroidNotification.Proxy", "PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"
-        ),
+        "proxy": _choice("AndroidNotification.Proxy", "PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"),
     },
 )
 

@@ -6,9 +6,7 @@ from tidings.emulators.exchange import ErrorCode
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
-    range(10)
-)
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 
 END_STREAM = 0x1
 ACK = 0x1
@@ -85,9 +83,7 @@ def header_frames(stream: int, block: bytes, end_stream: bool) -> bytes:
     parts = [frame(HEADERS, flags, stream, block[:FRAME_BYTES])]
     for start in range(FRAME_BYTES, len(block), FRAME_BYTES):
         last = start + FRAME_BYTES >= len(block)
-        parts.append(
-            frame(CONTINUATION, END_HEADERS if last else 0, stream, block[start : start + FRAME_BYTES])
-        )
+        parts.append(frame(CONTINUATION, END_HEADERS if last else 0, stream, block[start : start + FRAME_BYTES]))
     return b"".join(parts)
 
 

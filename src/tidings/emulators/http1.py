@@ -102,11 +102,7 @@ class Http1Session(asyncio.Protocol):
         length = self._headers.get("content-length", "")
         if length.isdigit() and int(length) > self._limits.max_body:
             self._refuse(_TOO_LARGE)
-        elif (
-            self._headers.get("expect", "").lower() == "100-continue"
-            and not self._queue
-            and self._task is None
-        ):
+        elif self._headers.get("expect", "").lower() == "100-continue" and not self._queue and self._task is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:

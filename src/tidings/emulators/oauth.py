@@ -136,9 +136,7 @@ class OAuth:
         # The times are checked below, by our own clock and with Google's answer for them.
         options: Any = {"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
         try:
-            claims: dict[str, Any] = jwt.decode(
-                assertion, self._public, algorithms=["RS256"], options=options
-            )
+            claims: dict[str, Any] = jwt.decode(assertion, self._public, algorithms=["RS256"], options=options)
         except jwt.InvalidSignatureError as error:
             raise _Refused("invalid_grant", "Invalid JWT Signature.") from error
         except jwt.InvalidTokenError as error:

@@ -133,12 +133,7 @@ class Outgoing:
         if not size:
             self.control(frames.header_frames(stream.id, block, True))
             self._finished(stream)
-        elif (
-            size <= self._window
-            and size <= stream.send_window
-            and size <= frames.FRAME_BYTES
-            and not self._pending
-        ):
+        elif size <= self._window and size <= stream.send_window and size <= frames.FRAME_BYTES and not self._pending:
             self._window -= size
             pack = frames.HEADER.pack
             data = pack(size >> 8, size & 0xFF, frames.DATA, frames.END_STREAM, stream.id)
@@ -182,9 +177,7 @@ class Outgoing:
         last = size == len(rest)
         self._window -= size
         stream.send_window -= size
-        self.control(
-            frames.frame(frames.DATA, frames.END_STREAM if last else 0, stream.id, bytes(rest[:size]))
-        )
+        self.control(frames.frame(frames.DATA, frames.END_STREAM if last else 0, stream.id, bytes(rest[:size])))
         if last:
             del self._pending[stream.id]
             self._finished(stream)

@@ -190,9 +190,7 @@ class Browsers:
         tidings_id = data.get(ID_KEY)
         self._accepted.note(tidings_id if isinstance(tidings_id, str) else None, browser.name)
         self._bytes += len(text or "")
-        browser.received.append(
-            Received(push.message_id, clock.now(), push.content_type, push.terms, text, problem)
-        )
+        browser.received.append(Received(push.message_id, clock.now(), push.content_type, push.terms, text, problem))
         if len(browser.received) > _MAX_MESSAGES:
             self._bytes -= len(browser.received.pop(0).text or "")
         if browser.name in self._kept:

@@ -104,9 +104,7 @@ class Confirmations:
             except Exception:
                 # Whatever the core raised, this worker must go on,
                 # and the client must not believe it was recorded.
-                log.warning(
-                    "%s: %d ids of user %d were not recorded", self._name, len(part), user[1], exc_info=True
-                )
+                log.warning("%s: %d ids of user %d were not recorded", self._name, len(part), user[1], exc_info=True)
                 self._tell(batch, set(part))
 
     @staticmethod

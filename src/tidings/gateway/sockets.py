@@ -106,9 +106,7 @@ class Socket(WSListener):
         elif kind == WSMsgType.PING:
             if self._allows_control_frame():
                 self._enqueue(encode_websocket_frame(frame.get_payload_as_bytes(), PONG_HEADER))
-        elif (
-            not was_awaiting_pong
-        ):  # a pong nobody asked for is free to send, so it is paid for like a command
+        elif not was_awaiting_pong:  # a pong nobody asked for is free to send, so it is paid for like a command
             self._allows_control_frame()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -142,9 +140,7 @@ class Socket(WSListener):
 
     def not_recorded(self, ids: list[int]) -> None:
         """Tell the client to confirm these again (see `confirmations.Confirmer`)."""
-        self.push(
-            session.error_text(ErrorCode.NOT_RECORDED, "Not recorded. Send these ids again later.", ids)
-        )
+        self.push(session.error_text(ErrorCode.NOT_RECORDED, "Not recorded. Send these ids again later.", ids))
 
     def flush(self) -> int:
         """Write what is pending with one call; how many frames that were."""
@@ -227,10 +223,7 @@ class Socket(WSListener):
         if fragments is not None or not last:
             fragments = fragments or []
             fragments.append(payload)
-            if (
-                len(fragments) > MAX_FRAGMENTS
-                or sum(map(len, fragments)) > self._hub.config.max_message_bytes
-            ):
+            if len(fragments) > MAX_FRAGMENTS or sum(map(len, fragments)) > self._hub.config.max_message_bytes:
                 self.close(CloseCode.MESSAGE_TOO_BIG)
                 return
             self._fragments = None if last else fragments

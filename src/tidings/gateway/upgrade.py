@@ -99,9 +99,7 @@ def decide(
     value. `full`: no room for one more socket."""
     path, _, query = target.partition("?")
     if path == "/livez":
-        return Answer(
-            "livez", HTTPStatus.OK, {"Content-Type": "text/plain", "Cache-Control": "no-store"}, b"ok\n"
-        )
+        return Answer("livez", HTTPStatus.OK, {"Content-Type": "text/plain", "Cache-Control": "no-store"}, b"ok\n")
     if path not in PATHS:
         return problem("not_found", HTTPStatus.NOT_FOUND, "Sockets are opened at / or /ws.")
     if (headers.get("upgrade") or [""])[0].lower() != "websocket":
@@ -124,9 +122,7 @@ def _single_allowed(values: Sequence[str], origins: Origins) -> bool:
 
 def _accept(query: str, protocol_values: Sequence[str]) -> Accept | Answer:
     if len(query) > MAX_QUERY_CHARS:
-        return problem(
-            "query", HTTPStatus.BAD_REQUEST, f"The query has more than {MAX_QUERY_CHARS} characters."
-        )
+        return problem("query", HTTPStatus.BAD_REQUEST, f"The query has more than {MAX_QUERY_CHARS} characters.")
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     if TOKEN_PARAMETERS.intersection(name.lower() for name in parameters):
         detail = "A token in the address ends up in logs. Send it as the first message or as a subprotocol."

@@ -93,9 +93,7 @@ def build(message: Message, account: ApnsAccount) -> Push | Rejected | Gone:
 def check_data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is wrong with a notification's `data` for APNs: (JSON Pointer in `data`, one sentence) each."""
     owners = {"aps": "APNs", ID_KEY: "Tidings", RECEIPT_KEY: "Tidings"}
-    return [
-        (f"/{key}", f"the key {key!r} is reserved by {owner}") for key, owner in owners.items() if key in data
-    ]
+    return [(f"/{key}", f"the key {key!r} is reserved by {owner}") for key, owner in owners.items() if key in data]
 
 
 def apns_id(project_id: int, notification_id: int, device_id: int) -> str:
@@ -139,9 +137,7 @@ def _shape(aps: dict[str, Any], push_type: str, message: Message) -> None:
         aps.setdefault("content-changed", True)
 
 
-def _payload(
-    message: Message, over: Mapping[str, Any], aps: dict[str, Any], push_type: str
-) -> dict[str, Any]:
+def _payload(message: Message, over: Mapping[str, Any], aps: dict[str, Any], push_type: str) -> dict[str, Any]:
     payload = dict(message.data)
     extra = over.get("payload")
     if extra:

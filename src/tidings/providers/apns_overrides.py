@@ -45,9 +45,7 @@ Topic = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,254}$")]
 CollapseId = Annotated[str, Meta(pattern=r"^[ -~]{1,64}$")]
 
 
-class _Part(
-    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, rename="kebab"
-):
+class _Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, rename="kebab"):
     """A part of the payload: None means not given."""
 
 

@@ -91,9 +91,7 @@ class FcmProvider:
                 return token
             answer = await self._post(token, body)
             if isinstance(answer, Answer) and is_access_refused(answer):
-                self._tokens.refuse(
-                    token, Paused(Reason.CREDENTIALS, "FCM refuses access tokens just issued")
-                )
+                self._tokens.refuse(token, Paused(Reason.CREDENTIALS, "FCM refuses access tokens just issued"))
         if isinstance(answer, Failure):
             return outcome_of_failure(answer, self._account.retry_floor_s)
         return outcome_of(answer, (message.address, token.value), now(), self._account.retry_floor_s)
@@ -118,9 +116,7 @@ class FcmProvider:
         return _Prepared(
             token,
             tuple(
-                client.post(self._url)
-                .header("authorization", authorization, is_sensitive=True)
-                .build_streamed()
+                client.post(self._url).header("authorization", authorization, is_sensitive=True).build_streamed()
                 for client in self._clients
             ),
         )

@@ -106,9 +106,7 @@ class _Accepted(Struct, frozen=True):
 _decode_accepted = msgspec.json.Decoder(_Accepted).decode
 
 
-def outcome_of(
-    answer: Answer, secrets: tuple[str, ...], now: datetime, floor_s: float = RETRY_FLOOR_S
-) -> Outcome:
+def outcome_of(answer: Answer, secrets: tuple[str, ...], now: datetime, floor_s: float = RETRY_FLOOR_S) -> Outcome:
     """The meaning of an answer. `secrets` (the device token, the access token) are masked in its `detail`.
 
     `floor_s`: the least wait of a Retry for which the vendor names no time. `now` is for an HTTP-date.

@@ -109,9 +109,7 @@ async def open_webpush(account: WebPushAccount, lookup: Lookup | None = None) ->
     return WebPushProvider(account, vapid, PushServices(account, guard_of(account), lookup))
 
 
-def _request(
-    line: Line, subscription: Subscription, built: Built, authorization: str, body: bytes
-) -> StreamRequest:
+def _request(line: Line, subscription: Subscription, built: Built, authorization: str, body: bytes) -> StreamRequest:
     request = (
         line.client.post(subscription.endpoint)
         .header("authorization", authorization, is_sensitive=True)

@@ -52,9 +52,7 @@ def guard_of(account: WebPushAccount) -> Guard:
     for host in account.allowed_hosts:
         name = host.removeprefix("*.")
         if not name or name != name.lower() or not set(name) <= _HOST_CHARS or "." not in name.strip("."):
-            raise ValueError(
-                "allowed_hosts must be names like push.example.org or *.example.org, in lower case"
-            )
+            raise ValueError("allowed_hosts must be names like push.example.org or *.example.org, in lower case")
     return Guard(PUSH_SERVICES + account.allowed_hosts, networks=_networks(account))
 
 

@@ -141,9 +141,7 @@ def is_about_device(answer: Answer) -> bool:
 
 def row_for(told: Told) -> Row:
     """The first row of the table that matches."""
-    return next(
-        row for row in ROWS if row.http[0] <= told.http <= row.http[1] and row.about in (None, told.about)
-    )
+    return next(row for row in ROWS if row.http[0] <= told.http <= row.http[1] and row.about in (None, told.about))
 
 
 def read(answer: Answer, now: datetime) -> Told:

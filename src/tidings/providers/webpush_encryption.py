@@ -74,9 +74,7 @@ class Encrypter:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webpush-encryption")
-        self._gather = Coalescer(
-            self._encrypt, most_items=_TOGETHER, most_batches=threads, most_waiting=100_000
-        )
+        self._gather = Coalescer(self._encrypt, most_items=_TOGETHER, most_batches=threads, most_waiting=100_000)
         self._closed = False
 
     async def __call__(self, job: Job) -> bytes:

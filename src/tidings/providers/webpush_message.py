@@ -82,9 +82,7 @@ def build(message: Message, now: datetime) -> Built:
 
 def check_data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is wrong with a notification's `data`: (JSON Pointer within `data`, one sentence) each."""
-    return [
-        (f"/{key}", f"the key {key!r} is reserved by Tidings") for key in (ID_KEY, RECEIPT_KEY) if key in data
-    ]
+    return [(f"/{key}", f"the key {key!r} is reserved by Tidings") for key in (ID_KEY, RECEIPT_KEY) if key in data]
 
 
 def topic_of(key: str) -> str:

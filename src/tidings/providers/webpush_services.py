@@ -199,9 +199,7 @@ class PushServices:
         """No connection came about: the next call tries another address, if the name has one."""
         if service.lines is lines and len(lines.addresses) > 1:
             service.lines = None
-            service.checking = asyncio.create_task(
-                self._check(service, lines.address), name="webpush address check"
-            )
+            service.checking = asyncio.create_task(self._check(service, lines.address), name="webpush address check")
 
     async def close(self) -> None:
         """Close the connections; calls under way end as `Retry(CONNECTION)`. Twice is safe."""

@@ -67,9 +67,7 @@ def load_vapid(private_key: str, subject: str) -> Vapid:
     `subject`: `mailto:` or `https:`, whom the push service may turn to. Raises VapidError, which quotes no
     key.
     """
-    if not (_MAILTO.fullmatch(subject) or _HTTPS.fullmatch(subject)) or subject.endswith(
-        (".local", ".localhost")
-    ):
+    if not (_MAILTO.fullmatch(subject) or _HTTPS.fullmatch(subject)) or subject.endswith((".local", ".localhost")):
         raise VapidError("the VAPID subject must be like mailto:push@example.org or https://example.org")
     key = _load(private_key.strip())
     public = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)

@@ -41,9 +41,7 @@ COUNT_HEADERS = ("x-delivery-count", "x-acquired-count")
 class Consumer:
     """Fills the lanes' waiting tickets from the broker, and acknowledges what is done."""
 
-    def __init__(
-        self, config: RabbitConfig, counts: Counts, lanes: frozenset[Lane], publisher: Publisher
-    ) -> None:
+    def __init__(self, config: RabbitConfig, counts: Counts, lanes: frozenset[Lane], publisher: Publisher) -> None:
         self._config = config
         self._counts = counts
         self._publisher = publisher
@@ -73,9 +71,7 @@ class Consumer:
                 await self._open_feed(link, lane)
             self._link = link
             ends = (end_of(feed.channel) for feed in self._feeds)
-            await first_end(
-                end_of(channel), *ends, self._acknowledge(), self._check_probes(), self._watch_cancel()
-            )
+            await first_end(end_of(channel), *ends, self._acknowledge(), self._check_probes(), self._watch_cancel())
         finally:
             await self._forget()
 
@@ -197,9 +193,7 @@ class Consumer:
         declared = await ask(channel.queue_declare(exclusive=True), self._config.answer_timeout_s)
         assert declared.queue is not None
         self._probes_seen = 0
-        await ask(
-            channel.basic_consume(declared.queue, self._on_probe, no_ack=True), self._config.answer_timeout_s
-        )
+        await ask(channel.basic_consume(declared.queue, self._on_probe, no_ack=True), self._config.answer_timeout_s)
         self._publisher.probe_queue, self._publisher.probes_sent = declared.queue, 0
 
     async def _on_probe(self, message: DeliveredMessage) -> None:

@@ -83,9 +83,7 @@ class RabbitQueue:
         link = self._consumer.link if self._consumer is not None else self._publisher.link
         if link is None or link.blocked:
             raise QueueUnavailable("RabbitMQ is away" if link is None else "RabbitMQ has an alarm on")
-        names = {lane.value: lane_queue(self._config, lane) for lane in Lane} | {
-            "dead": dead_queue(self._config)
-        }
+        names = {lane.value: lane_queue(self._config, lane) for lane in Lane} | {"dead": dead_queue(self._config)}
         try:
             return await _depths(link, names, self._config.answer_timeout_s)
         except BrokerGone as error:

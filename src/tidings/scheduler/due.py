@@ -2,11 +2,10 @@
 
 import asyncio
 
-import asyncpg
 import structlog
 
 from tidings import idempotency, tasks
-from tidings.db import Pool
+from tidings.db import AWAY, Pool
 from tidings.queue import Queue
 from tidings.relay import relay
 
@@ -21,26 +20,26 @@ FORGET_EVERY_S = 600.0
 
 async def run(db: Pool, queue: Queue, rescue_s: float) -> None:
     """Runs until cancelled. Any number may run at once. The database's trouble is logged and waited out."""
-    forget_at = 0.0
     while True:
         try:
             tickets = await tasks.publish_due(db, MOST_DUE, rescue_s)
             await relay(queue, tickets)
-            now = asyncio.get_running_loop().time()
-            if now >= forget_at:
-                await idempotency.forget(db)
-                forget_at = now + FORGET_EVERY_S
             sleep_s = 0.0 if len(tickets) >= MOST_DUE else await _until_next(db)
-        except (
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            TimeoutError,
-        ) as error:
+        except AWAY as error:
             log.warning("scheduler_waits", error=f"{type(error).__name__}: {error}")
             sleep_s = AFTER_ERROR_S
         await asyncio.sleep(sleep_s)
+
+
+async def forget_keys(db: Pool) -> None:
+    """Lets idempotency keys go that are older than a day. Runs until cancelled."""
+    while True:
+        try:
+            while await idempotency.forget(db) >= idempotency.MOST_FORGOTTEN:  # noqa: ASYNC110 - there is more to do
+                await asyncio.sleep(AFTER_ERROR_S)
+        except AWAY as error:
+            log.warning("scheduler_waits", error=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(FORGET_EVERY_S)
 
 
 async def _until_next(db: Pool) -> float:

@@ -2,17 +2,16 @@
 
 import asyncio
 
-import asyncpg
 import structlog
 
 from tidings import ledger, metrics
-from tidings.db import Pool
+from tidings.db import AWAY, Pool
 from tidings.queue import Lane
 
 log = structlog.get_logger("tidings.scheduler")
 
 EVERY_S = 5.0
-BALANCE_EVERY = 12  # the check for losses reads all that is in progress: once a minute
+BALANCE_EVERY = 60  # the check for losses reads all notifications of two days: every five minutes
 
 
 async def run(db: Pool) -> None:
@@ -20,20 +19,14 @@ async def run(db: Pool) -> None:
     turn = 0
     while True:
         try:
+            turn += 1  # first, so that a check that takes too long is not begun again at once
             await _count(db)
-            if turn % BALANCE_EVERY == 0:
-                lost = await ledger.lost(db)
+            if turn % BALANCE_EVERY == 1:
+                lost = await ledger.lost(db, ledger.LATELY_DAYS)
                 metrics.UNACCOUNTED.set(len(lost))
                 if lost:
                     log.error("notifications_unaccounted", notification_ids=lost)
-            turn += 1
-        except (
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            TimeoutError,
-        ) as error:
+        except AWAY as error:
             log.warning("gauges_wait", error=f"{type(error).__name__}: {error}")
         await asyncio.sleep(EVERY_S)
 

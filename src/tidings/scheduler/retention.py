@@ -2,35 +2,31 @@
 
 import asyncio
 
-import asyncpg
 import structlog
 
 from tidings import clock, partitions
-from tidings.db import Pool
+from tidings.db import AWAY, Pool
 
 log = structlog.get_logger("tidings.scheduler")
 
 EVERY_S = 60.0  # ids move to the new day's range within a minute of midnight
 AFTER_ERROR_S = 10.0
+DROP_EVERY_S = 3600.0  # looking for what is unfinished in an old day reads all of it
 
 
 async def run(db: Pool, retention_days: int) -> None:
     """Runs until cancelled. Any number may run at once: an advisory lock lets one at a time work."""
+    drop_at = 0.0
     while True:
         sleep_s = EVERY_S
         try:
             today = clock.now().date()
             await partitions.ensure(db, today)
-            if retention_days:
+            if retention_days and asyncio.get_running_loop().time() >= drop_at:
+                drop_at = asyncio.get_running_loop().time() + DROP_EVERY_S
                 for day in await partitions.drop_old(db, today, retention_days):
                     log.info("day_dropped", day=day.isoformat(), retention_days=retention_days)
-        except (
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            TimeoutError,
-        ) as error:
+        except AWAY as error:
             log.warning("partitions_wait", error=f"{type(error).__name__}: {error}")
             sleep_s = AFTER_ERROR_S
         await asyncio.sleep(sleep_s)

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -12,6 +13,7 @@ from msgspec import Struct
 from tidings import deliveries, notifications
 from tidings.clock import now as clock_now
 from tidings.db import Pool
+from tidings.deliveries import Recorded
 from tidings.providers.contract import Message, Outcome, Provider, Reason, Retry
 from tidings.signing import sign_receipt
 from tidings.tasks import Claim
@@ -50,10 +52,11 @@ class Delivering(Struct, frozen=True):
     urgent: bool = False
 
 
-async def deliver(work: Delivering, claims: Sequence[Claim]) -> int:
+async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) -> int:
     """Deliver the notifications of the claimed tasks; answers how many attempts were made.
 
-    Raises `StaleClaim` when another worker has taken over one of the tasks: what is not recorded yet is dropped.
+    `claimed_at`: on the event loop's clock; the lease runs from then. Raises `StaleClaim` when another worker has taken
+    over one of the tasks: what is not recorded yet is dropped.
     """
     group = await load(work.db, claims)
     planned = group.planned
@@ -63,17 +66,43 @@ async def deliver(work: Delivering, claims: Sequence[Claim]) -> int:
     try:
         if await _still_sending(senders, FIRST_RECORD_S):
             early = answered.copy()
-            await record(work.db, group, early, last=False)
-            late = await _still_sending(senders, work.lease_s - MARGIN_S - FIRST_RECORD_S)
+            group.early.append(True)
+            left = without_answer(planned, early)
+            reserved = [reservation(work, one, min(claim.lease_until for claim in claims)) for one in left]
+            await record(work.db, group, early, last=False, reserved=[row for row in reserved if row is not None])
+            ends_at = claimed_at + work.lease_s - min(MARGIN_S, work.lease_s / 4)
+            late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
                 sender.cancel()
             if late:
-                answered += unanswered(work, planned, answered)
+                outcome = Retry(Reason.TIMEOUT, "no answer in time")
+                answered += [judge(work, one, outcome) for one in without_answer(planned, answered)]
         await record(work.db, group, answered[len(early) :], last=True)
     finally:
         for sender in senders:
             sender.cancel()  # does nothing to those that are done
     return len(planned)
+
+
+def reservation(work: Delivering, planned: Planned, until: datetime) -> Recorded | None:
+    """The row of a delivery that is being attempted: other tasks leave it alone until then. Sockets need none."""
+    if not planned.address.device_id:
+        return None
+    provider = work.providers[planned.address.via]
+    return Recorded(
+        notification_id=planned.subject.id,
+        channel=planned.address.channel,
+        device_id=planned.address.device_id,
+        project_id=planned.subject.project_id,
+        status="sending",
+        outcome="",
+        provider=provider.name,
+        emulated=provider.emulated,
+        number=0,
+        attempts=planned.attempt - 1,
+        duration_ms=0,
+        next_attempt_at=until,
+    )
 
 
 def start_senders(work: Delivering, planned: Sequence[Planned], answered: list[Attempted]) -> list[asyncio.Task[None]]:
@@ -108,11 +137,10 @@ async def _still_sending(senders: Iterable[asyncio.Task[None]], timeout_s: float
     return waiting
 
 
-def unanswered(work: Delivering, planned: Sequence[Planned], answered: Sequence[Attempted]) -> list[Attempted]:
-    """What becomes of the attempts that have no answer when the lease runs out."""
+def without_answer(planned: Sequence[Planned], answered: Sequence[Attempted]) -> list[Planned]:
+    """The attempts that have no answer yet."""
     known = {id(one.planned) for one in answered}
-    outcome = Retry(Reason.TIMEOUT, "no answer in time")
-    return [judge(work, one, outcome) for one in planned if id(one) not in known]
+    return [one for one in planned if id(one) not in known]
 
 
 async def load(db: Pool, claims: Sequence[Claim]) -> Group:
@@ -123,11 +151,16 @@ async def load(db: Pool, claims: Sequence[Claim]) -> Group:
     subjects = subjects_of(await db.fetch(notifications.SQL["load"], ids), _decode)
     histories: dict[int, dict[tuple[str, int], Known]] = {}
     if any(claim.again for claim in claims):
+        due = await deliveries.reserve(db, ids, min(claim.lease_until for claim in claims))
         for row in await deliveries.existing(db, ids):
-            known = Known(row["status"], row["attempts"], row["next_attempt_at"], row["attempts_allowed"])
-            histories.setdefault(row["notification_id"], {})[row["channel"], row["device_id"]] = known
+            key = (row["channel"], row["device_id"])
+            known = Known(
+                row["status"], row["attempts"], (row["notification_id"], *key) in due, row["attempts_allowed"]
+            )
+            histories.setdefault(row["notification_id"], {})[key] = known
     at = clock_now()
     retried = {subject_id for claim in claims if claim.kind == "retry" for subject_id in claim.subject_ids}
+    retried -= {subject_id for claim in claims if claim.kind != "retry" for subject_id in claim.subject_ids}
     plans = [
         (subject, plan(subject, histories.get(subject.id, {}), at, retrying=subject.id in retried))
         for subject in subjects
@@ -146,6 +179,9 @@ async def attempt(work: Delivering, planned: Planned) -> Attempted:
     began = time.perf_counter()
     try:
         outcome = await work.providers[via].send(message_of(work, planned))
+    except asyncio.CancelledError:
+        gate.release()
+        raise
     except Exception:  # a defect of ours must not take the neighbours along; it counts as a try
         log.exception("attempt_failed", notification_id=planned.subject.id, channel=channel)
         outcome = Retry(Reason.INTERNAL, "a defect of ours; the log has it")

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 
-import asyncpg
 import structlog
 
-from tidings import broadcasts, tasks
-from tidings.bus import Bus
+from tidings import broadcasts, clock, tasks
+from tidings.bus import Bus, BusUnavailable
+from tidings.db import AWAY
 from tidings.errors import StaleClaim
 from tidings.queue import Lane, Queue, Ticket
 from tidings.tasks import Claim
@@ -19,6 +20,7 @@ log = structlog.get_logger("tidings.worker")
 
 HANDS: Mapping[Lane, int] = {Lane.CRITICAL: 2, Lane.NORMAL: 3, Lane.SCHEDULED: 2, Lane.BULK: 2}
 PAUSE_AFTER_ERROR_S = 1.0
+BROADCAST_WAITS = timedelta(seconds=5)
 
 
 class Worker:
@@ -61,19 +63,14 @@ class Worker:
         work = self._works[lane]
         ids = [ticket.task_id for ticket in tickets]
         try:
+            claimed_at = asyncio.get_running_loop().time()
             claims = await tasks.claim(work.db, ids, work.lease_s, below=poison.ALONE_FROM)
-            await self._carry_out(work, claims)
+            await self._carry_out(work, claims, claimed_at)
             if len(claims) < len(ids):
                 await self._handle_suspects(lane, [i for i in ids if i not in {claim.id for claim in claims}])
         except StaleClaim as error:
             log.warning("claim_lost", detail=str(error))
-        except (
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            TimeoutError,
-        ) as error:
+        except AWAY as error:
             log.warning("group_failed", tasks=[t.task_id for t in tickets], error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         except Exception:
@@ -90,19 +87,29 @@ class Worker:
             return
         async with alone:
             for task_id in await tasks.claimed_often(work.db, ids, poison.ALONE_FROM):
-                await self._carry_out(work, await tasks.claim(work.db, [task_id], work.lease_s))
+                claimed_at = asyncio.get_running_loop().time()
+                await self._carry_out(work, await tasks.claim(work.db, [task_id], work.lease_s), claimed_at)
 
-    async def _carry_out(self, work: Delivering, claims: Sequence[Claim]) -> None:
+    async def _carry_out(self, work: Delivering, claims: Sequence[Claim], claimed_at: float) -> None:
         """What the claimed tasks ask for. Raises `StaleClaim`, and what the database or the bus raises."""
         with work.turns.urgent() if work.urgent else nullcontext():
-            await self._do(work, claims)
+            await self._do(work, claims, claimed_at)
 
-    async def _do(self, work: Delivering, claims: Sequence[Claim]) -> None:
-        for claim in claims:
-            if poison.is_poison(claim):
-                await poison.set_aside(work.db, claim)
-            elif claim.kind == "broadcast":
-                await broadcasts.send(work.db, self._bus, claim)
+    async def _do(self, work: Delivering, claims: Sequence[Claim], claimed_at: float) -> None:
+        broadcast = [claim for claim in claims if claim.kind == "broadcast"]
+        poisonous = [claim for claim in claims if claim.kind != "broadcast" and poison.is_poison(claim)]
         wanted = [claim for claim in claims if claim.kind != "broadcast" and not poison.is_poison(claim)]
         if wanted:
-            await deliver(work, wanted)
+            await deliver(work, wanted, claimed_at)
+        for claim in poisonous:
+            await poison.set_aside(work.db, claim)
+        for claim in broadcast:
+            await self._broadcast(work, claim)
+
+    async def _broadcast(self, work: Delivering, claim: Claim) -> None:
+        """One broadcast. While the bus is away it waits; that says nothing against it."""
+        try:
+            await broadcasts.send(work.db, self._bus, claim)
+        except BusUnavailable as error:
+            log.warning("broadcast_waits", broadcast_id=claim.subject_ids[0], error=str(error))
+            await tasks.release(work.db, claim, clock.now() + BROADCAST_WAITS)

@@ -29,6 +29,10 @@ class Gate:
             return None
         return Paused(self._paused.reason, self._paused.detail, max(left_s, 1.0))
 
+    def release(self) -> None:
+        """The call was given up before its end: another one may be the probe."""
+        self._probing = False
+
     def learn(self, outcome: object) -> None:
         """Tell the gate what became of a call."""
         if isinstance(outcome, Paused) and outcome.reason not in OF_ONE_VENDOR:

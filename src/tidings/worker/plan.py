@@ -12,7 +12,6 @@ APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,200}")
 VIAS = ("fcm", "apns", "webpush", WEBSOCKET)
 USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a device
 
-OPEN = frozenset({"pending", "sending"})
 ENDED = frozenset({"cancelled", "expired", "failed", "suppressed"})  # "sent" and "delivered" may have more to send
 
 
@@ -66,7 +65,7 @@ class Known(Struct, frozen=True):
 
     status: str
     attempts: int
-    next_attempt_at: datetime | None
+    due: bool  # it waits for an attempt, its time has come, and it is reserved for this worker
     attempts_allowed: int | None = None
 
 
@@ -107,7 +106,7 @@ def plan(subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime
     `retrying`: only the deliveries that are known. Otherwise addresses that are not known yet are attempted, too: all
     of them the first time, and what a worker had not recorded when it died.
     """
-    if subject.status in ENDED:
+    if subject.status in ENDED and not any(delivery.due for delivery in known.values()):
         return Plan([])
     if not subject.user_exists:
         return _end(known, "suppressed", "user_deleted")
@@ -116,34 +115,30 @@ def plan(subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime
     addresses = {(address.channel, address.device_id): address for address in subject.addresses}
     suppressions = [] if addresses else [f"{PUSH}:no_device"]
     addresses[WEBSOCKET, USER_ADDRESS] = Address(WEBSOCKET, USER_ADDRESS)
-    attempts, endings = _again(subject, known, addresses, now)
-    if retrying:
+    attempts, endings = _again(subject, known, addresses)
+    if retrying and (PUSH, USER_ADDRESS) not in known:  # that one is a notification which was set aside as poison
         return Plan(attempts, endings)
     attempts += [Planned(subject, address, 1) for key, address in addresses.items() if key not in known]
     return Plan(attempts, endings, suppressions)
 
 
 def _end(known: Mapping[tuple[str, int], Known], status: str, reason: str) -> Plan:
-    endings = [Ending(*key, status, reason) for key, delivery in known.items() if delivery.status in OPEN]
+    endings = [Ending(*key, status, reason) for key, delivery in known.items() if delivery.due]
     return Plan([], endings, [f"all:{reason}"], None if known else status)
 
 
 def _again(
-    subject: Subject,
-    known: Mapping[tuple[str, int], Known],
-    addresses: Mapping[tuple[str, int], Address],
-    now: datetime,
+    subject: Subject, known: Mapping[tuple[str, int], Known], addresses: Mapping[tuple[str, int], Address]
 ) -> tuple[list[Planned], list[Ending]]:
-    """The deliveries that wait for another attempt and whose time has come; those whose device was removed end."""
-    slack = timedelta(seconds=1)  # tasks are due by the second
+    """The deliveries whose next attempt is due; those whose device was removed end."""
     attempts, endings = [], []
     for key, delivery in known.items():
-        if delivery.status not in OPEN:
+        if not delivery.due:
             continue
-        if key not in addresses:
-            endings.append(Ending(*key, "suppressed", "device_removed"))
-        elif delivery.next_attempt_at is None or delivery.next_attempt_at <= now + slack:
+        if key in addresses:
             attempts.append(Planned(subject, addresses[key], delivery.attempts + 1, delivery.attempts_allowed))
+        else:
+            endings.append(Ending(*key, "suppressed", "device_removed"))
     return attempts, endings
 
 

@@ -1,10 +1,13 @@
 """Writes down what became of a group's attempts: all of it in one transaction, or none."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
+import asyncpg
+import structlog
 from msgspec import Struct
 
 from tidings import deliveries, devices, metrics, tasks
@@ -15,7 +18,18 @@ from tidings.tasks import Claim
 from tidings.worker.plan import Known, Plan, Planned, Subject, status_of
 from tidings.worker.retry import Step
 
+log = structlog.get_logger("tidings.worker")
+
 Key = tuple[str, int]  # channel, device id
+
+TURNS = 4  # at one record: answers of vendors are dear, and a transaction that lost a race may win the next
+TRANSIENT = (
+    asyncpg.TransactionRollbackError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    OSError,
+)
 
 
 class Attempted(Struct, frozen=True):
@@ -31,13 +45,19 @@ class Attempted(Struct, frozen=True):
     emulated: bool
 
     @property
+    def began_at(self) -> datetime:
+        """When the call was made."""
+        return self.at - timedelta(milliseconds=self.duration_ms)
+
+    @property
     def key(self) -> Key:
         return self.planned.address.channel, self.planned.address.device_id
 
     @property
     def is_delivery(self) -> bool:
-        """False for a user without an open socket: that is a suppression, there was no address to send to."""
-        return self.step.reason is not Reason.NOT_CONNECTED
+        """False for a user without an open socket: that is a suppression, there was no address to send to. Unless an
+        earlier attempt has made it a delivery."""
+        return self.step.reason is not Reason.NOT_CONNECTED or self.planned.attempt > 1
 
 
 class Group(Struct, frozen=True):
@@ -50,6 +70,13 @@ class Group(Struct, frozen=True):
     plans: Sequence[tuple[Subject, Plan]]
     statuses: dict[int, dict[Key, str]]
     suppressions: dict[int, list[str]]
+    early: list[bool] = []  # not empty once a part was recorded before the end
+
+    @property
+    def shared(self) -> bool:
+        """Whether other tasks may work on the same notifications: retries, and what a part was recorded of. What this
+        group knows is then not all there is, so statuses follow from the rows."""
+        return bool(self.early) or any(claim.again for claim in self.claims)
 
     @classmethod
     def of(
@@ -65,15 +92,17 @@ class Group(Struct, frozen=True):
             known |= {(one.address.channel, one.address.device_id): "pending" for one in made.attempts}
             known |= {(ending.channel, ending.device_id): ending.status for ending in made.endings}
             statuses[subject.id] = known
-        return cls(claims, plans, statuses, {subject.id: list(made.suppressions) for subject, made in plans})
+        return cls(claims, plans, statuses, {subject.id: list(made.suppressions) for subject, made in plans}, [])
 
     @property
     def planned(self) -> list[Planned]:
         return [one for _, made in self.plans for one in made.attempts]
 
 
-async def record(db: Pool, group: Group, answered: Sequence[Attempted], *, last: bool) -> None:
-    """Record these attempts. `last`: nothing is left to do, the tasks end.
+async def record(
+    db: Pool, group: Group, answered: Sequence[Attempted], *, last: bool, reserved: Sequence[Recorded] = ()
+) -> None:
+    """Record these attempts. `last`: nothing is left to do, the tasks end. `reserved`: attempts without an answer yet.
 
     Raises `StaleClaim`, with nothing recorded, when another worker has claimed one of the tasks meanwhile.
     """
@@ -86,14 +115,44 @@ async def record(db: Pool, group: Group, answered: Sequence[Attempted], *, last:
             for e in made.endings
         ]
         settled += [one for subject, made in group.plans if (one := ended(group, subject, made)) is not None]
-    rows = sorted((row_of(one) for one in answered if one.is_delivery), key=lambda r: (r.notification_id, r.channel))
-    async with db.acquire() as connection, connection.transaction():
-        await (tasks.finish if last else tasks.hold)(connection, group.claims)
-        await deliveries.record(connection, rows, sorted(settled, key=lambda s: s.notification_id))
-        await deliveries.end(connection, sorted(endings))
-        await disable_gone(connection, answered)
-        await create_retries(connection, answered)
+    rows = sorted(
+        [row_of(one) for one in answered if one.is_delivery] + list(reserved),
+        key=lambda row: (row.notification_id, row.channel, row.device_id),
+    )
+    settled.sort(key=lambda one: one.notification_id)
+    for turn in range(TURNS):
+        try:
+            async with db.acquire() as connection, connection.transaction():
+                await _write(connection, group, answered, rows, settled, sorted(endings), last)
+            break
+        except TRANSIENT as error:
+            if turn + 1 == TURNS:
+                raise
+            log.warning("record_again", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(0.2 * (turn + 1))
     count(answered)
+
+
+async def _write(
+    connection: Connection,
+    group: Group,
+    answered: Sequence[Attempted],
+    rows: Sequence[Recorded],
+    settled: Sequence[Settled],
+    endings: Sequence[tuple[int, str, int, str, str]],
+    last: bool,
+) -> None:
+    ids = [subject.id for subject, _ in group.plans]
+    if group.shared:
+        await deliveries.one_at_a_time(connection, ids)
+    await (tasks.finish if last else tasks.hold)(connection, group.claims)
+    await deliveries.record(connection, rows)
+    await deliveries.end(connection, endings)
+    await deliveries.settle(connection, settled)
+    if group.shared:
+        await deliveries.derive(connection, ids)
+    await disable_gone(connection, answered)
+    await create_retries(connection, answered)
 
 
 def count(answered: Sequence[Attempted]) -> None:
@@ -176,7 +235,7 @@ def row_of(one: Attempted) -> Recorded:
 async def disable_gone(connection: Connection, answered: Sequence[Attempted]) -> None:
     """Disable the devices that the vendor says are gone, unless they were registered again since."""
     gone = [
-        (one.planned.address.device_id, str(one.outcome.reason), one.outcome.since or one.at)
+        (one.planned.address.device_id, str(one.outcome.reason), one.outcome.since or one.began_at)
         for one in answered
         if isinstance(one.outcome, Gone) and one.planned.address.device_id
     ]
@@ -189,7 +248,9 @@ async def create_retries(connection: Connection, answered: Sequence[Attempted]) 
     for one in answered:
         at, subject = one.step.next_attempt_at, one.planned.subject
         if at is not None:
-            ids = due.setdefault((subject.project_id, subject.lane, at.replace(microsecond=0)), [])
+            # Up to the next second: when the task is claimed, all its deliveries are due.
+            second = at.replace(microsecond=0) + timedelta(seconds=1)
+            ids = due.setdefault((subject.project_id, subject.lane, second), [])
             if subject.id not in ids[-1:]:
                 ids.append(subject.id)
     for (project_id, lane, at), ids in due.items():

@@ -1,8 +1,8 @@
 """Whose turn it is on the event loop: a broadcast must not make a critical notification wait.
 
-A group of the bulk lane has hundreds of calls that may begin at once. Begun in one go they would hold the loop for tens
-of milliseconds, again and again, and each of the twenty or so turns of the loop that a critical notification needs would
-wait for them. So all other lanes begin a few calls in each turn, and fewer while something critical is at hand.
+A group of the bulk lane has hundreds of calls that may begin at once. Begun in one go they would hold the loop for
+tens of milliseconds, again and again, and each of the twenty or so turns of the loop that a critical notification needs
+would wait for them. So all other lanes begin a few calls in each turn, and fewer while something critical is at hand.
 """
 
 import asyncio

@@ -102,7 +102,8 @@ CREATE TABLE deliveries (
     created_at          timestamptz NOT NULL DEFAULT now(),
     updated_at          timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (notification_id, channel, device_id),
-    CHECK ((status = 'pending') = (next_attempt_at IS NOT NULL)),
+    -- pending: not before then; sending: somebody is at it, until then.
+    CHECK ((status IN ('pending', 'sending')) = (next_attempt_at IS NOT NULL)),
     CHECK (status NOT IN ('sent', 'delivered') OR sent_at IS NOT NULL),
     CHECK (status <> 'delivered' OR delivered_at IS NOT NULL)
 ) PARTITION BY RANGE (notification_id);
@@ -175,7 +176,7 @@ CREATE TABLE broadcasts (
     title       varchar(255) NOT NULL,
     body        text NOT NULL,
     data        jsonb NOT NULL,
-    status      text NOT NULL CHECK (status IN ('pending', 'sent')),
+    status      text NOT NULL CHECK (status IN ('pending', 'sent', 'expired')),
     sockets     integer,                      -- how many open sockets took it
     sent_at     timestamptz,
     created_at  timestamptz NOT NULL DEFAULT now(),

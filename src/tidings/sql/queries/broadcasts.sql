@@ -8,3 +8,6 @@ WHERE ($1::bigint IS NULL OR project_id = $1) AND id = $2
 
 -- name: sent
 UPDATE broadcasts SET status = 'sent', sockets = $2, sent_at = now() WHERE id = $1
+
+-- name: expired
+UPDATE broadcasts SET status = 'expired' WHERE id = $1

@@ -1,6 +1,6 @@
 -- name: record
 -- Attempts, and what they make of their deliveries: a new one, or the next state of one. A delivery that was
--- confirmed stays delivered. Number 0: no call was made. In one statement, because the two share most columns.
+-- confirmed stays delivered, and one that was sent stays sent. Number 0: no call was made. In one statement, because the two share most columns.
 WITH v AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
@@ -20,14 +20,14 @@ SELECT notification_id, channel, device_id, project_id, status, reason, detail, 
     provider_message_id, attempts, next_attempt_at, sent_at
 FROM v
 ON CONFLICT (notification_id, channel, device_id) DO UPDATE SET
-    status = CASE WHEN d.status = 'delivered' THEN d.status ELSE excluded.status END,
-    reason = excluded.reason,
-    detail = excluded.detail,
+    status = CASE WHEN d.status IN ('sent', 'delivered') THEN d.status ELSE excluded.status END,
+    reason = CASE WHEN d.status IN ('sent', 'delivered') THEN d.reason ELSE excluded.reason END,
+    detail = CASE WHEN d.status IN ('sent', 'delivered') THEN d.detail ELSE excluded.detail END,
     provider = excluded.provider,
     emulated = excluded.emulated,
     provider_message_id = coalesce(excluded.provider_message_id, d.provider_message_id),
     attempts = greatest(d.attempts, excluded.attempts),
-    next_attempt_at = CASE WHEN d.status = 'delivered' THEN NULL ELSE excluded.next_attempt_at END,
+    next_attempt_at = CASE WHEN d.status IN ('sent', 'delivered') THEN NULL ELSE excluded.next_attempt_at END,
     sent_at = coalesce(least(d.sent_at, excluded.sent_at), d.sent_at, excluded.sent_at),
     updated_at = now()
 
@@ -39,8 +39,15 @@ FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[])
 WHERE d.notification_id = v.notification_id AND d.channel = v.channel AND d.device_id = v.device_id
   AND d.status IN ('pending', 'sending')
 
+-- name: reserve
+-- Takes the deliveries whose time has come, by the database's clock, until $2: other tasks of the same notifications
+-- leave them alone, and whoever takes over this task finds them due again.
+UPDATE deliveries SET status = 'sending', next_attempt_at = $2, updated_at = now()
+WHERE notification_id = ANY($1::bigint[]) AND status IN ('pending', 'sending') AND next_attempt_at <= now()
+RETURNING notification_id, channel, device_id
+
 -- name: existing
-SELECT notification_id, channel, device_id, status, attempts, attempts_allowed, next_attempt_at
+SELECT notification_id, channel, device_id, status, attempts, attempts_allowed
 FROM deliveries WHERE notification_id = ANY($1::bigint[])
 
 -- name: of_notification

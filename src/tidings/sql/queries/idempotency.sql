@@ -9,5 +9,8 @@ SELECT digest, status, body, notification_id FROM idempotency_keys WHERE project
 UPDATE idempotency_keys SET status = $3, body = $4 WHERE project_id = $1 AND key = $2
 
 -- name: forget
--- Keys are remembered for a day.
-DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
+-- Keys are remembered for a day. At most $1 at once.
+DELETE FROM idempotency_keys WHERE (project_id, key) IN (
+    SELECT project_id, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
+    ORDER BY created_at LIMIT $1
+)

@@ -100,6 +100,26 @@ UPDATE notifications n SET
         WHEN n.status = 'sent' AND v.status <> 'delivered' THEN 'sent'
         ELSE v.status END,
     sent_at = coalesce(least(n.sent_at, v.sent_at), n.sent_at, v.sent_at),
-    suppressions = coalesce(string_to_array(v.suppressions, ' '), n.suppressions)
+    suppressions = CASE WHEN v.suppressions IS NULL THEN n.suppressions
+        ELSE ARRAY(SELECT DISTINCT unnest(n.suppressions || string_to_array(v.suppressions, ' ')) ORDER BY 1) END
 FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[]) AS v(id, status, sent_at, suppressions)
 WHERE n.id = v.id
+
+-- name: one_at_a_time
+-- In ascending order, so that two never wait for each other.
+SELECT pg_advisory_xact_lock(7146003, key) FROM unnest($1::integer[]) AS k(key)
+
+-- name: derive
+-- The best of its deliveries' states is a notification's. For those that several tasks work on: none of these knows all
+-- of it, but the rows do.
+UPDATE notifications n SET status = v.status, sent_at = coalesce(least(n.sent_at, v.sent_at), n.sent_at, v.sent_at)
+FROM (
+    SELECT d.notification_id, min(d.sent_at) AS sent_at,
+        CASE WHEN bool_or(d.status = 'delivered') THEN 'delivered' WHEN bool_or(d.status = 'sent') THEN 'sent'
+            WHEN bool_or(d.status = 'sending') THEN 'sending' WHEN bool_or(d.status = 'pending') THEN 'pending'
+            WHEN bool_or(d.status = 'expired') THEN 'expired' WHEN bool_or(d.status = 'failed') THEN 'failed'
+            ELSE 'suppressed' END AS status
+    FROM deliveries d WHERE d.notification_id = ANY($1::bigint[]) GROUP BY d.notification_id
+) AS v
+WHERE n.id = v.notification_id AND n.status NOT IN ('delivered', 'cancelled') AND n.status <> v.status
+  AND v.status <> 'delivered'

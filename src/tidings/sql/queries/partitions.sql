@@ -2,6 +2,10 @@
 -- One process at a time, until the end of the transaction.
 SELECT pg_advisory_xact_lock(7146002)
 
+-- name: missing
+-- Whether one of these days has no partitions yet.
+SELECT count(*) <= $2::integer FROM days WHERE day BETWEEN $1::date AND $1::date + $2::integer
+
 -- name: add_days
 -- Today and the days ahead.
 SELECT add_day(day::date) FROM generate_series($1::date, $1::date + $2::integer, interval '1 day') AS day

@@ -3,14 +3,14 @@
 -- $3: those that were claimed so often before are left alone, too; null: none are.
 UPDATE tasks SET fence = fence + 1,
     lease_until = now() + make_interval(secs => $2), publish_at = now() + make_interval(secs => $2)
-WHERE id = ANY($1::bigint[]) AND due_at <= now() + interval '1 second' AND (lease_until IS NULL OR lease_until < now())
+WHERE id = ANY($1::bigint[]) AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
     AND ($3::integer IS NULL OR fence < $3)
-RETURNING id, project_id, kind, lane, subject_ids, fence
+RETURNING id, project_id, kind, lane, subject_ids, fence, lease_until
 
 -- name: claimed_often
 -- Those of $1 that could be claimed now, and were claimed $2 times or more without an end.
 SELECT id FROM tasks
-WHERE id = ANY($1::bigint[]) AND due_at <= now() + interval '1 second' AND (lease_until IS NULL OR lease_until < now())
+WHERE id = ANY($1::bigint[]) AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
     AND fence >= $2
 ORDER BY id
 
@@ -63,3 +63,7 @@ SELECT extract(epoch FROM min(publish_at) - now())::float8 FROM tasks
 -- name: waiting
 -- Due by now, counted up to $1. Uses due_at's index.
 SELECT count(*) FROM (SELECT FROM tasks WHERE due_at <= now() LIMIT $1) AS due
+
+-- name: release
+-- Nothing came of it and nothing was recorded: let it be claimed again at $3, and do not count this claim.
+UPDATE tasks SET fence = fence - 1, lease_until = NULL, publish_at = $3 WHERE id = $1 AND fence = $2

@@ -41,17 +41,21 @@ WHERE project_id = $1 AND id > $2
   AND ($3::text IS NULL OR external_id = $3) AND ($4::text IS NULL OR email = $4)
 ORDER BY id LIMIT $5
 
+-- name: lock
+SELECT id FROM users WHERE project_id = $1 AND id = $2 FOR UPDATE
+
 -- name: delete
--- The devices go with the user. See erase_notifications for what was said to them.
-DELETE FROM users WHERE project_id = $1 AND id = $2 RETURNING id
+-- The devices go with the user.
+DELETE FROM users WHERE project_id = $1 AND id = $2
 
 -- name: erase_notifications
--- The ledger keeps that something was said and what became of it, not what it said.
-UPDATE notifications SET title = '', body = '', data = '{}', overrides = NULL, collapse_key = NULL
-WHERE project_id = $1 AND user_id = $2
-
--- name: cancel_scheduled
-UPDATE notifications SET status = 'cancelled' WHERE project_id = $1 AND user_id = $2 AND status = 'scheduled'
+-- The ledger keeps that something was said and what became of it, not what it said. What is scheduled is cancelled.
+WITH mine AS (
+    SELECT id FROM notifications WHERE project_id = $1 AND user_id = $2 ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE notifications n SET title = '', body = '', data = '{}', overrides = NULL, collapse_key = NULL,
+    status = CASE WHEN n.status = 'scheduled' THEN 'cancelled' ELSE n.status END
+FROM mine WHERE n.id = mine.id
 
 -- name: exists
 SELECT EXISTS (SELECT FROM users WHERE project_id = $1 AND id = $2)
