@@ -27,7 +27,7 @@ LAYERS = {
     "nouns": """arrivals backlog broadcasts dead_letters deliveries devices endpoints events idempotency ledger notifications
                 preferences projects relay schedules tasks templates topics users""",
     "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate operations partitions
-                providers queue signing sql supervise vault""",
+                providers queue signing sql supervise turns vault""",
     "ground": "__init__ clock errors settings",
 }
 RANKS = {part: rank for rank, parts in enumerate(reversed(LAYERS.values())) for part in parts.split()}

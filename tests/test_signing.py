@@ -32,13 +32,9 @@ CLAIMS: dict[str, Any] = {
 }
 
 
-def forge(
-    claims: dict[str, Any] | None = None, header: dict[str, Any] | None = None, key: bytes = KEY
-) -> str:
+def forge(claims: dict[str, Any] | None = None, header: dict[str, Any] | None = None, key: bytes = KEY) -> str:
     """A well-signed token with other contents."""
-    return jwt.encode(
-        {**CLAIMS, **(claims or {})}, key, algorithm="HS256", headers={**HEADER, **(header or {})}
-    )
+    return jwt.encode({**CLAIMS, **(claims or {})}, key, algorithm="HS256", headers={**HEADER, **(header or {})})
 
 
 def glue(header: object, claims: object, signature: bytes = b"") -> str:
@@ -229,13 +225,9 @@ channels = st.sampled_from(["push", "websocket", "email", "sms"])
 
 
 @given(ids, ids, channels, st.integers(0, 2**63 - 1))
-def test_a_receipt_is_read_as_it_was_signed(
-    project: int, notification: int, channel: str, device: int
-) -> None:
+def test_a_receipt_is_read_as_it_was_signed(project: int, notification: int, channel: str, device: int) -> None:
     text = signing.sign_receipt(RECEIPT_KEY, project, notification, channel, device)
-    assert signing.verify_receipt(RECEIPT_KEY, text) == signing.Receipt(
-        project, notification, channel, device
-    )
+    assert signing.verify_receipt(RECEIPT_KEY, text) == signing.Receipt(project, notification, channel, device)
     assert set(text) <= set(string.ascii_letters + string.digits + "-_.")
     assert len(text) <= 90
 

@@ -14,7 +14,9 @@ from tests.servers import Servers
 from tidings.app import App
 
 
-async def test_two_processes_share_a_port_and_one_that_dies_comes_back(app: App, data_dir: Path, servers: Servers) -> None:
+async def test_two_processes_share_a_port_and_one_that_dies_comes_back(
+    app: App, data_dir: Path, servers: Servers
+) -> None:
     rabbitmq, redis = await servers.rabbitmq(), await servers.redis()
     port, operations = free_port(), free_port()
     variables = {

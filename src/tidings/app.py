@@ -38,6 +38,7 @@ from tidings.queue import Lane, Queue
 from tidings.scheduler import due, gauges, retention
 from tidings.settings import Settings
 from tidings.supervise import tell_ready
+from tidings.turns import Turns
 from tidings.vendors import (
     Accounts,
     apns_account,
@@ -52,7 +53,6 @@ from tidings.worker.loop import HANDS, Worker
 from tidings.worker.pace import Gate
 from tidings.worker.plan import VIAS, WEBSOCKET
 from tidings.worker.retry import Policy
-from tidings.worker.turns import Turns
 
 log = structlog.get_logger("tidings")
 
@@ -110,8 +110,9 @@ async def open_app(
         new_key = await first_key(settings, db)
         queue = await open_queue(settings, frozenset(HANDS) if Role.WORKER in roles else None, stack)
         bus = await open_bus(settings, stack)
+        turns = Turns()
         backlog = Backlog(settings.max_backlog)
-        intake = Intake(db, reserve, queue, settings.rescue_s, backlog)
+        intake = Intake(db, reserve, queue, settings.rescue_s, backlog, turns)
         keys = KeyRing(db)
         emulators, vendors = await find_emulators(settings, stack) if Role.WORKER in roles else (None, None)
         webpush = webpush_account(settings, vendors)
@@ -136,7 +137,7 @@ async def open_app(
         if Role.WORKER in roles:
             receipts_at = settings.public_url or (api_url if settings.embedded else "")
             accounts = Accounts(fcm_account(settings, vendors), apns_account(settings, vendors), webpush)
-            works = await _open_lanes(services, reserve, accounts, receipts_at, stack)
+            works = await _open_lanes(services, reserve, accounts, receipts_at, turns, stack)
             worker = Worker(works, queue, bus)
             worker.start()
             stack.push_async_callback(worker.stop, GRACE_S)
@@ -240,13 +241,13 @@ async def first_key(settings: Settings, db: Pool) -> str | None:
 
 
 async def _open_lanes(
-    services: Services, reserve: Pool, accounts: Accounts, receipts_at: str, stack: AsyncExitStack
+    services: Services, reserve: Pool, accounts: Accounts, receipts_at: str, turns: Turns, stack: AsyncExitStack
 ) -> dict[Lane, Delivering]:
     """What each lane delivers with. The critical lane and the bulk lane have connections to vendors of their own, and
     the critical lane to the database, so that nothing waits behind a broadcast."""
     settings = services.settings
     gates = {via: Gate() for via in VIAS}
-    sockets, turns = GatewayProvider(services.bus), Turns()
+    sockets = GatewayProvider(services.bus)
 
     async def work(db: Pool, connections: int, *, urgent: bool = False) -> Delivering:
         providers = await open_providers(accounts, connections, stack)

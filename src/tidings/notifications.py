@@ -11,7 +11,7 @@ from tidings.db import Connection, Pool, load
 from tidings.errors import CODES, Conflict, FieldError, Invalid, NotFound, Problem
 from tidings.providers.fcm_message import FcmOverrides
 from tidings.queue import Lane, Ticket
-from tidings.tasks import GROUP_SIZE
+from tidings.tasks import BULK_GROUP_SIZE, GROUP_SIZE
 from tidings.users import UserId
 
 SQL = load("notifications")
@@ -110,7 +110,7 @@ async def accept(
 
     A user that the project does not have is a `NotFound` for that entry alone.
     """
-    row = await db.fetchrow(SQL["accept"], *_columns(entries), GROUP_SIZE, rescue_s)
+    row = await db.fetchrow(SQL["accept"], *_columns(entries), GROUP_SIZE, rescue_s, BULK_GROUP_SIZE)
     assert row is not None
     created_at: datetime = row["created_at"]
     results: list[Accepted | Problem | None] = [None] * len(entries)

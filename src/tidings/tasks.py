@@ -12,6 +12,8 @@ from tidings.queue import Lane, Ticket
 SQL = load("tasks")
 
 GROUP_SIZE = 500  # notifications in one task: one load, one record, and a bounded loss of time when a worker dies
+# In the bulk lane: what is done for a group in one go (rows decoded, written) must not hold up the critical lane.
+BULK_GROUP_SIZE = 100
 
 
 class Claim(Struct, frozen=True):
@@ -29,6 +31,11 @@ class Claim(Struct, frozen=True):
     def again(self) -> bool:
         """True if part of the work may be recorded already: a retry, or another worker died over it."""
         return self.kind == "retry" or self.fence > 1
+
+
+def group_size(lane: str) -> int:
+    """How many notifications of a lane make a group."""
+    return BULK_GROUP_SIZE if lane == Lane.BULK else GROUP_SIZE
 
 
 async def claim(
@@ -106,7 +113,7 @@ def _groups(due: Sequence[_Due]) -> list[list[_Due]]:
         _, likeness, size, fence = task
         group = open_groups.get(likeness)
         mergeable = fence == 0 and likeness[1] != "broadcast"
-        if mergeable and group is not None and sum(member[2] for member in group) + size <= GROUP_SIZE:
+        if mergeable and group is not None and sum(member[2] for member in group) + size <= group_size(likeness[2]):
             group.append(task)
             continue
         groups.append([task])

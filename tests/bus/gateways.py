@@ -24,9 +24,7 @@ def bounds(prefix: str = "", refresh_s: float = 0.2, patience: Patience = QUICK)
 
 
 @asynccontextmanager
-async def gateways(
-    address: Address, count: int, given: RedisBounds | None = None
-) -> AsyncIterator[list[RedisBus]]:
+async def gateways(address: Address, count: int, given: RedisBounds | None = None) -> AsyncIterator[list[RedisBus]]:
     """So many buses over one Redis, connected."""
     shared = given or bounds()
     async with AsyncExitStack() as stack:

@@ -25,9 +25,7 @@ DATA = b'{"id":1,"title":"Your order is on its way","body":"' + b"x" * 150 + b'"
 
 async def cpu_of_redis(redis: Wire) -> float:
     """Seconds of CPU that Redis has used."""
-    about = dict(
-        line.split(":") for line in (await redis.ask("INFO", "cpu")).decode().splitlines() if ":" in line
-    )
+    about = dict(line.split(":") for line in (await redis.ask("INFO", "cpu")).decode().splitlines() if ":" in line)
     return float(about["used_cpu_user"]) + float(about["used_cpu_sys"])
 
 

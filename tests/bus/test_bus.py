@@ -97,15 +97,11 @@ async def test_the_exact_gap_of_both_streams_comes_back(bus: Bus, missed: int) -
         assert await bus.publish(1, 7, key, b'{"n":%d}' % key) == 0
         assert await bus.broadcast(1, key, b'{"n":%d}' % -key) == 0
     again = Ear()
-    mine, everyone = await bus.join(
-        1, 7, again.take, first.position("notification"), first.position("broadcast")
-    )
+    mine, everyone = await bus.join(1, 7, again.take, first.position("notification"), first.position("broadcast"))
     assert mine.recovered
     assert everyone.recovered
     assert [msgspec.json.decode(f)["data"]["n"] for f in mine.frames] == list(range(2, missed + 2))
-    assert [msgspec.json.decode(f)["data"]["n"] for f in everyone.frames] == [
-        -n for n in range(2, missed + 2)
-    ]
+    assert [msgspec.json.decode(f)["data"]["n"] for f in everyone.frames] == [-n for n in range(2, missed + 2)]
     assert mine.position.offset == missed + 1
     await bus.publish(1, 7, 1000, b"{}")
     await again.hears(1)
@@ -250,9 +246,7 @@ async def test_who_listens_to_a_topic_hears_what_is_announced_on_it(bus: Bus) ->
     assert users == ["7"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a", "a:", ":1", "a:-1", "a:01", "a:1 ", "a:١", "ä:1", "a:1:2", "a" * 33 + ":1"]
-)
+@pytest.mark.parametrize("text", ["", "a", "a:", ":1", "a:-1", "a:01", "a:1 ", "a:١", "ä:1", "a:1:2", "a" * 33 + ":1"])
 def test_a_text_that_is_no_position_is_none(text: str) -> None:
     assert read_position(text) is None
 

@@ -118,9 +118,7 @@ async def test_a_socket_that_refuses_is_not_counted() -> None:
     assert await bus.publish(1, 7, 1, b"{}") == 1
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(["publish", "leave", "join", "wait"]), st.integers(1, 4)), max_size=60)
-)
+@given(st.lists(st.tuples(st.sampled_from(["publish", "leave", "join", "wait"]), st.integers(1, 4)), max_size=60))
 async def test_whatever_happens_the_books_balance_and_recovery_is_exact_or_refused(
     steps: list[tuple[str, int]],
 ) -> None:

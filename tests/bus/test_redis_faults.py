@@ -75,9 +75,7 @@ async def test_a_gateway_that_does_not_read_is_cut_off_and_recovers(redis_server
         gateways(redis_server.address, 2, given) as (gateway, publisher),
         admin(redis_server.address) as redis,
     ):
-        limits = (await redis.ask("CONFIG", "GET", "client-output-buffer-limit"))[
-            b"client-output-buffer-limit"
-        ]
+        limits = (await redis.ask("CONFIG", "GET", "client-output-buffer-limit"))[b"client-output-buffer-limit"]
         await redis.ask("CONFIG", "SET", "client-output-buffer-limit", "pubsub 200000 100000 1")
         try:
             client = Client(gateway, 1, 7)

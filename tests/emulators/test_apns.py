@@ -43,9 +43,7 @@ class Sender:
         self.token = self.sign()
 
     def connect(self) -> Client:
-        builder = (
-            ClientBuilder().http2(True).http2_prior_knowledge().no_proxy().timeout(timedelta(seconds=10))
-        )
+        builder = ClientBuilder().http2(True).http2_prior_knowledge().no_proxy().timeout(timedelta(seconds=10))
         return builder.add_root_certificate_pem(self.servers.ca_pem).build()
 
     def sign(self, key: str | None = None, **changed: Any) -> str:
@@ -56,9 +54,7 @@ class Sender:
         pem = key or account["private_key"]
         return jwt.encode(claims, pem, algorithm="ES256", headers={"kid": key_id})
 
-    async def post(
-        self, path: str = f"/3/device/{TOKEN}", body: bytes | None = None, **headers: Any
-    ) -> Response:
+    async def post(self, path: str = f"/3/device/{TOKEN}", body: bytes | None = None, **headers: Any) -> Response:
         """One push; header names with underscores, None leaves one out."""
         given = {"authorization": f"bearer {self.token}", "apns-topic": TOPICS[0], "apns-push-type": "alert"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -68,9 +64,7 @@ class Sender:
                 builder = builder.header(name, each) if each is not None else builder
         return await builder.body_bytes(msgspec.json.encode(PAYLOAD) if body is None else body).build().send()
 
-    async def reason(
-        self, path: str = f"/3/device/{TOKEN}", body: bytes | None = None, **headers: Any
-    ) -> str:
+    async def reason(self, path: str = f"/3/device/{TOKEN}", body: bytes | None = None, **headers: Any) -> str:
         response = await self.post(path, body, **headers)
         return f"{response.status} {(await response.json())['reason']}"
 

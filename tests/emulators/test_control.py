@@ -97,9 +97,7 @@ async def test_connections_can_be_ended_from_outside(caller: Caller) -> None:
         ("PUT", "/control/faults", None, 404),
     ],
 )
-async def test_wrong_control_calls_are_refused(
-    caller: Caller, method: str, path: str, body: Any, status: int
-) -> None:
+async def test_wrong_control_calls_are_refused(caller: Caller, method: str, path: str, body: Any, status: int) -> None:
     request = caller.client.request(method, caller.emulators.plain_url + path)
     request = request if body is None else request.body_json(body)
     response = await request.build().send()

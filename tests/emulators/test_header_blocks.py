@@ -64,9 +64,7 @@ def test_a_kept_head_is_forgotten_when_the_table_changes() -> None:
     headers=st.lists(st.tuples(NAMES, VALUES), max_size=10),
     length=st.one_of(st.none(), st.integers(0, 10**7)),
 )
-def test_our_blocks_are_read_by_the_reference(
-    status: int, headers: list[tuple[str, str]], length: int | None
-) -> None:
+def test_our_blocks_are_read_by_the_reference(status: int, headers: list[tuple[str, str]], length: int | None) -> None:
     expected = [(":status", str(status)), *headers]
     expected += [] if length is None else [("content-length", str(length))]
     block = response_block(status, tuple(headers), length)

@@ -57,9 +57,7 @@ async def test_continuation_in_single_bytes_and_after_it_the_table_is_right(serv
         # (an even cut: what is left after the loop is one or two bytes)
         to.send(frame(frames.DATA, ENDS, 1, b"one"))
         assert await to.body(1) == b"one"
-        to.send(
-            frame(frames.HEADERS, WHOLE, 3, to.block(("x-long", "v"))), frame(frames.DATA, ENDS, 3, b"two")
-        )
+        to.send(frame(frames.HEADERS, WHOLE, 3, to.block(("x-long", "v"))), frame(frames.DATA, ENDS, 3, b"two"))
         assert await to.body(3) == b"two"
 
 
@@ -208,9 +206,7 @@ async def test_an_endless_upload_is_refused_midway(server: RunningServer) -> Non
 
 
 @pytest.mark.parametrize("table", [0, 100, 4096, 65_536])
-async def test_the_h2_library_understands_us_whatever_its_table_size(
-    server: RunningServer, table: int
-) -> None:
+async def test_the_h2_library_understands_us_whatever_its_table_size(server: RunningServer, table: int) -> None:
     client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
     client.local_settings.header_table_size = table
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -98,9 +98,7 @@ def push_by_pywebpush(subscription: dict[str, Any], trusted: str, **more: Any) -
     with requests.Session() as session:
         session.trust_env = False
         session.verify = trusted
-        answer = webpush(
-            subscription, requests_session=session, vapid_claims=dict(CLAIMS), timeout=10, **more
-        )
+        answer = webpush(subscription, requests_session=session, vapid_claims=dict(CLAIMS), timeout=10, **more)
     assert isinstance(answer, requests.Response)
     return answer
 
@@ -133,9 +131,7 @@ async def test_pywebpush_understands_the_refusals(page: Page, trusted: str) -> N
     for name, status in (("gone-1", 410), ("not-found-1", 404), ("rate-retry-7", 429), ("too-large-1", 413)):
         subscription = await page.browser(id=name)
         with pytest.raises(WebPushException) as caught:
-            await asyncio.to_thread(
-                push_by_pywebpush, subscription, trusted, data="x", vapid_private_key=vapid, ttl=60
-            )
+            await asyncio.to_thread(push_by_pywebpush, subscription, trusted, data="x", vapid_private_key=vapid, ttl=60)
         assert caught.value.response is not None
         assert caught.value.response.status_code == status
     assert caught.value.response.json()["errno"] == 104
@@ -320,9 +316,7 @@ async def test_a_magic_word(page: Page, name: str, statuses: list[int]) -> None:
 
 async def test_faults_on_command_hit_the_push_service_too(page: Page) -> None:
     endpoint = (await page.browser())["endpoint"]
-    await page.caller.control(
-        "POST", "/control/faults", {"webpush": {"status": 429, "retry_after_s": 3, "count": 1}}
-    )
+    await page.caller.control("POST", "/control/faults", {"webpush": {"status": 429, "retry_after_s": 3, "count": 1}})
     first = await page.push(endpoint)
     assert (first.status, first.get_header("retry-after")) == (429, "3")
     assert (await page.push(endpoint)).status == 201

@@ -61,15 +61,11 @@ class World:
         self.counts[name, label] += n
 
     @asynccontextmanager
-    async def client(
-        self, user_id: int = 7, project_id: int = 1, **positions: str
-    ) -> AsyncIterator["Client"]:
+    async def client(self, user_id: int = 7, project_id: int = 1, **positions: str) -> AsyncIterator["Client"]:
         """A client that has said who it is and was welcomed."""
         async with connect(self.url, compression=None, max_queue=None, close_timeout=2) as connection:
             client = Client(connection)
-            await client.say(
-                command="authenticate", token=token(user_id, project_id), positions=positions or None
-            )
+            await client.say(command="authenticate", token=token(user_id, project_id), positions=positions or None)
             client.welcome = await client.hear()
             assert client.welcome["event"] == "welcome"
             yield client
@@ -121,9 +117,7 @@ class Raw:
         self.reader = reader
         self.writer = writer
 
-    def frame(
-        self, opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0
-    ) -> None:
+    def frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0) -> None:
         """Write one frame, right or wrong."""
         size = len(payload)
         head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])

@@ -139,9 +139,7 @@ def test_what_is_no_command_is_refused_and_forgiven(session: Session, payload: b
 
 
 def test_authenticating_twice_is_refused(session: Session) -> None:
-    assert (
-        error_of(session.on_text(say(command="authenticate", token=token(8)), NOW)) == "already_authenticated"
-    )
+    assert error_of(session.on_text(say(command="authenticate", token=token(8)), NOW)) == "already_authenticated"
     assert session.user_id == 7
 
 

@@ -17,10 +17,7 @@ def request(
     **headers: str | list[str],
 ) -> Accept | Answer:
     given = {"upgrade": ["websocket"], "sec-websocket-version": ["13"]}
-    given |= {
-        name.replace("_", "-"): value if isinstance(value, list) else [value]
-        for name, value in headers.items()
-    }
+    given |= {name.replace("_", "-"): value if isinstance(value, list) else [value] for name, value in headers.items()}
     return decide(target, given, read_origins(origins), full, draining)
 
 
@@ -110,9 +107,7 @@ def test_a_star_is_every_page(origin: str) -> None:
     assert status(request(origins=("*",), origin=origin)) == 101
 
 
-@pytest.mark.parametrize(
-    "wrong", ["app.example.com", "https://", "ftp://a.example", "https://a.example/path"]
-)
+@pytest.mark.parametrize("wrong", ["app.example.com", "https://", "ftp://a.example", "https://a.example/path"])
 def test_a_setting_that_is_no_origin_stops_the_start(wrong: str) -> None:
     with pytest.raises(ValueError, match="not an origin"):
         read_origins((wrong,))
@@ -152,9 +147,7 @@ def test_not_a_websocket() -> None:
     assert (old.status, old.headers["Sec-WebSocket-Version"]) == (426, "13")
 
 
-@pytest.mark.parametrize(
-    "name", ["token", "access_token", "jwt", "auth", "authorization", "TOKEN", "%74oken"]
-)
+@pytest.mark.parametrize("name", ["token", "access_token", "jwt", "auth", "authorization", "TOKEN", "%74oken"])
 def test_a_token_in_the_address_is_refused_and_not_repeated(name: str) -> None:
     answer = request(f"/ws?a=1&{name}=eyJsecret")
     assert isinstance(answer, Answer)

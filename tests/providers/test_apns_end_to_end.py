@@ -223,9 +223,7 @@ async def test_a_message_that_is_too_big_is_never_sent(provider: ApnsProvider, v
     assert vendor.servers.tls_server.connections == 0
 
 
-async def test_a_5xx_is_repeated_once_until_the_repeat_fails_too(
-    provider: ApnsProvider, vendor: Vendor
-) -> None:
+async def test_a_5xx_is_repeated_once_until_the_repeat_fails_too(provider: ApnsProvider, vendor: Vendor) -> None:
     assert isinstance(await provider.send(message(magic("201", 1))), Sent)
     assert isinstance(await provider.send(message(magic("205", 2))), Retry)
     assert vendor.apns.refused == {"503 ServiceUnavailable": 3}
@@ -311,9 +309,7 @@ async def test_a_bundle_id_added_later_needs_a_new_connection(vendor: Vendor) ->
 
 async def test_a_goaway_among_many_calls_loses_none(provider: ApnsProvider, vendor: Vendor) -> None:
     words = ["00005" if number % 40 == 20 else f"1{number % 7:04}" for number in range(400)]
-    got = await asyncio.gather(
-        *(provider.send(message(magic(word, number))) for number, word in enumerate(words))
-    )
+    got = await asyncio.gather(*(provider.send(message(magic(word, number))) for number, word in enumerate(words)))
     assert Counter(type(each) for each in got) == {Sent: 400}
     assert vendor.accepted.total == 400
 
@@ -352,9 +348,7 @@ async def test_a_refused_stream_is_repeated(vendor: Vendor) -> None:
 
 async def test_an_expired_token_is_replaced_once_and_sent_again(vendor: Vendor) -> None:
     minutes = 0.0
-    tokens = ProviderTokens(
-        account(vendor), lambda: minutes * 60, lambda: clock.now().timestamp() + minutes * 60
-    )
+    tokens = ProviderTokens(account(vendor), lambda: minutes * 60, lambda: clock.now().timestamp() + minutes * 60)
     provider = ApnsProvider(account(vendor), tokens)
     assert isinstance(await provider.send(message(phone(14))), Sent)
     minutes = 30
@@ -388,9 +382,7 @@ async def test_nobody_listens(vendor: Vendor) -> None:
     assert isinstance(await provider.send(message(phone(17))), Sent)
     await vendor.servers.close()
     got = await asyncio.gather(*(provider.send(message(phone(number))) for number in range(50)))
-    assert {(type(each), each.reason) for each in got if not isinstance(each, Sent)} == {
-        (Retry, Reason.CONNECTION)
-    }
+    assert {(type(each), each.reason) for each in got if not isinstance(each, Sent)} == {(Retry, Reason.CONNECTION)}
     assert not any(isinstance(each, Sent) or "127.0.0.1" in each.detail for each in got)
     await provider.close()
 

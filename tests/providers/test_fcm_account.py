@@ -13,11 +13,7 @@ from tidings.providers.fcm import FcmAccount, open_fcm
 from tidings.providers.fcm_account import ServiceAccountError, parse_service_account
 
 GOOGLE = "https://oauth2.googleapis.com/token"
-EC_PEM = (
-    generate_private_key(SECP256R1())
-    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    .decode()
-)
+EC_PEM = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def test_the_key_file_is_taken_as_text_bytes_and_object() -> None:

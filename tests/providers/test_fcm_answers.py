@@ -40,9 +40,7 @@ def recorded(path: Path) -> tuple[Recorded, Answer]:
     return entry, Answer(entry.status, body, entry.headers)
 
 
-def error(
-    code: int, fcm: str | None, *details: dict[str, Any], message: str = "no", status: str = ""
-) -> Answer:
+def error(code: int, fcm: str | None, *details: dict[str, Any], message: str = "no", status: str = "") -> Answer:
     told = list(details)
     if fcm is not None:
         told.append({"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": fcm})
@@ -203,9 +201,7 @@ def test_which_401_is_about_the_access_token(answer: Answer, refused: bool) -> N
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner) | st.dictionaries(st.sampled_from(["error", "details", "@type", "message"]), inner)
-    ),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["error", "details", "@type", "message"]), inner),
     max_leaves=12,
 )
 

@@ -74,9 +74,7 @@ async def test_a_message_reaches_the_phone(provider: FcmProvider, vendor: Emulat
 
 @pytest.mark.parametrize("device_type", ["android", "ios", "web", "other"])
 @pytest.mark.parametrize("title", ["Your parcel", ""])
-async def test_every_kind_of_message_is_valid_to_fcm(
-    provider: FcmProvider, device_type: str, title: str
-) -> None:
+async def test_every_kind_of_message_is_valid_to_fcm(provider: FcmProvider, device_type: str, title: str) -> None:
     body = "is at the door" if title else ""
     for urgent in (True, False):
         sent = message("phone-2", device_type=device_type, title=title, body=body, urgent=urgent, ttl_s=0)
@@ -196,18 +194,14 @@ async def test_plain_http2_to_the_emulator(vendor: Emulators) -> None:
     await provider.close()
 
 
-async def test_a_cold_burst_is_one_token_and_few_connections(
-    provider: FcmProvider, vendor: Emulators
-) -> None:
+async def test_a_cold_burst_is_one_token_and_few_connections(provider: FcmProvider, vendor: Emulators) -> None:
     got = await asyncio.gather(*(provider.send(message(f"burst-{number}")) for number in range(1500)))
     assert Counter(type(each) for each in got) == {Sent: 1500}
     assert vendor.oauth.issued == 1
     assert vendor.tls_server.connections <= 3  # two to send, one for the token
 
 
-async def test_revoked_tokens_cost_one_renewal_for_a_hundred_senders(
-    provider: FcmProvider, vendor: Emulators
-) -> None:
+async def test_revoked_tokens_cost_one_renewal_for_a_hundred_senders(provider: FcmProvider, vendor: Emulators) -> None:
     assert isinstance(await provider.send(message("phone-10")), Sent)
     assert vendor.oauth.revoke() == 1
     got = await asyncio.gather(*(provider.send(message(f"revoked-{number}")) for number in range(100)))
@@ -219,9 +213,7 @@ async def test_a_key_that_is_refused_pauses_and_is_not_hammered(vendor: Emulator
     stranger = parse_service_account(vendor.service_account | {"private_key_id": "another"})
     provider = await open_fcm(account(vendor, service_account=stranger))
     got = await asyncio.gather(*(provider.send(message(f"phone-{number}")) for number in range(500)))
-    assert {(type(each), each.reason) for each in got if not isinstance(each, Sent)} == {
-        (Paused, Reason.CREDENTIALS)
-    }
+    assert {(type(each), each.reason) for each in got if not isinstance(each, Sent)} == {(Paused, Reason.CREDENTIALS)}
     again = await provider.send(message("phone-11"))
     assert isinstance(again, Paused)
     assert "invalid_grant" in again.detail
@@ -237,15 +229,9 @@ async def test_a_token_endpoint_that_is_down_is_a_retry(provider: FcmProvider, v
     assert vendor.accepted.total == 0
 
 
-async def test_tokens_that_never_work_pause_after_one_renewal(
-    provider: FcmProvider, vendor: Emulators
-) -> None:
-    got = await asyncio.gather(
-        *(provider.send(message(f"unauthenticated-{number}")) for number in range(100))
-    )
-    assert {(type(each), each.reason) for each in got if not isinstance(each, Sent)} == {
-        (Paused, Reason.CREDENTIALS)
-    }
+async def test_tokens_that_never_work_pause_after_one_renewal(provider: FcmProvider, vendor: Emulators) -> None:
+    got = await asyncio.gather(*(provider.send(message(f"unauthenticated-{number}")) for number in range(100)))
+    assert {(type(each), each.reason) for each in got if not isinstance(each, Sent)} == {(Paused, Reason.CREDENTIALS)}
     assert vendor.oauth.issued == 2
 
 
@@ -259,9 +245,7 @@ async def test_more_calls_than_streams_wait_their_turn() -> None:
     await running.close()
 
 
-async def test_a_connection_cut_among_many_calls_is_a_value_for_each(
-    provider: FcmProvider, vendor: Emulators
-) -> None:
+async def test_a_connection_cut_among_many_calls_is_a_value_for_each(provider: FcmProvider, vendor: Emulators) -> None:
     words = ["drop-x" if number == 50 else f"latency-20-{number}" for number in range(100)]
     got = await asyncio.gather(*(provider.send(message(word)) for word in words))
     assert all(isinstance(each, Sent | Retry) for each in got)

@@ -50,9 +50,7 @@ async def test_an_answer_in_pieces_is_read_whole() -> None:
         assert await ask(url) == Answer(200, b"abc" * 10, {"retry-after": "7"})
 
 
-@pytest.mark.parametrize(
-    ("size", "cut"), [(0, False), (999, False), (1000, False), (1001, True), (5_000_000, True)]
-)
+@pytest.mark.parametrize(("size", "cut"), [(0, False), (999, False), (1000, False), (1001, True), (5_000_000, True)])
 async def test_the_body_is_bounded(size: int, cut: bool) -> None:
     async def big(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + f"content-length: {size}\r\n\r\n".encode() + b"x" * size)

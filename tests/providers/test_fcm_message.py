@@ -79,9 +79,7 @@ def test_data_only_to_apple_has_priority_5_and_wakes_the_app(urgent: bool) -> No
 
 
 def test_web() -> None:
-    assert built(device_type="web")["webpush"] == {
-        "headers": {"TTL": "3600", "Urgency": "normal", "Topic": "parcel"}
-    }
+    assert built(device_type="web")["webpush"] == {"headers": {"TTL": "3600", "Urgency": "normal", "Topic": "parcel"}}
     assert built(device_type="web", urgent=True)["webpush"]["headers"]["Urgency"] == "high"
 
 
@@ -114,9 +112,7 @@ def test_values_that_are_not_strings_become_json_texts() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("ttl_s", "ttl"), [(0, "0s"), (-5, "0s"), (2_419_200, "2419200s"), (9_999_999, "2419200s")]
-)
+@pytest.mark.parametrize(("ttl_s", "ttl"), [(0, "0s"), (-5, "0s"), (2_419_200, "2419200s"), (9_999_999, "2419200s")])
 def test_ttl_is_kept_within_four_weeks(ttl_s: int, ttl: str) -> None:
     assert built(ttl_s=ttl_s)["android"]["ttl"] == ttl
 
@@ -133,10 +129,7 @@ def test_a_key_of_one_notification_uses_no_collapse_slot() -> None:
 
 def test_long_collapse_keys_fit_and_stay_apart() -> None:
     one, two = "k" * 80 + "1", "k" * 80 + "2"
-    ids = {
-        built(device_type="ios", collapse_key=key)["apns"]["headers"]["apns-collapse-id"]
-        for key in (one, two)
-    }
+    ids = {built(device_type="ios", collapse_key=key)["apns"]["headers"]["apns-collapse-id"] for key in (one, two)}
     topics = {built(device_type="web", collapse_key=key)["webpush"]["headers"]["Topic"] for key in (one, two)}
     assert len(ids) == len(topics) == 2
     assert all(len(value) <= 64 for value in ids)
@@ -240,12 +233,8 @@ def test_payload_size_counts_keys_and_values_of_what_travels() -> None:
     assert payload_size(body) == (5 + 2 + 4 + 4) + (3 + 5 + 10 + 4) + (3 + 6)
 
 
-@given(
-    st.sampled_from(["android", "ios", "web"]), st.text(), st.text(), st.dictionaries(st.text(), st.text())
-)
-def test_a_body_within_the_limit_is_never_too_big(
-    kind: str, title: str, body: str, data: dict[str, str]
-) -> None:
+@given(st.sampled_from(["android", "ios", "web"]), st.text(), st.text(), st.dictionaries(st.text(), st.text()))
+def test_a_body_within_the_limit_is_never_too_big(kind: str, title: str, body: str, data: dict[str, str]) -> None:
     whole = build(msgspec.structs.replace(PLAIN, device_type=kind, title=title, body=body, data=data))
     assert payload_size(whole) <= len(whole)
 

@@ -106,27 +106,21 @@ async def test_an_ended_token_is_not_used(source: TokenSource, endpoint: TokenEn
     assert second.value == "token-0002"
 
 
-async def test_a_short_life_is_renewed_in_its_last_tenth(
-    source: TokenSource, endpoint: TokenEndpoint
-) -> None:
+async def test_a_short_life_is_renewed_in_its_last_tenth(source: TokenSource, endpoint: TokenEndpoint) -> None:
     endpoint.reply = lambda number: granted(number, "20")
     token = await source.token()
     assert isinstance(token, Token)
     assert token.ends_at - token.renew_at == pytest.approx(2)
 
 
-async def test_an_unstated_life_is_five_minutes(
-    source: TokenSource, endpoint: TokenEndpoint, clock: Clock
-) -> None:
+async def test_an_unstated_life_is_five_minutes(source: TokenSource, endpoint: TokenEndpoint, clock: Clock) -> None:
     endpoint.reply = lambda _: (200, {}, b'{"access_token":"t"}')
     token = await source.token()
     assert isinstance(token, Token)
     assert token.ends_at == clock.at + 300
 
 
-async def test_a_hundred_refused_senders_share_one_replacement(
-    source: TokenSource, endpoint: TokenEndpoint
-) -> None:
+async def test_a_hundred_refused_senders_share_one_replacement(source: TokenSource, endpoint: TokenEndpoint) -> None:
     first = await source.token()
     assert isinstance(first, Token)
     replaced = await asyncio.gather(*(source.replace(first) for _ in range(100)))

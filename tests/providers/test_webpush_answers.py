@@ -89,8 +89,7 @@ def test_a_wait_that_makes_no_sense_counts_as_absent(wait: str) -> None:
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(st.sampled_from(["reason", "errno", "message", "error", "code"]), inner)
+        st.lists(inner) | st.dictionaries(st.sampled_from(["reason", "errno", "message", "error", "code"]), inner)
     ),
     max_leaves=12,
 )

@@ -105,9 +105,7 @@ async def test_a_burst_is_encrypted_beside_the_event_loop() -> None:
 
 def test_the_rfcs_token_is_good_by_our_reading() -> None:
     key = ec.EllipticCurvePublicKey.from_encoded_point(CURVE, raw_of(RFC_KEY))
-    claims = jwt.decode(
-        RFC_SIGNED, key, algorithms=["ES256"], options={"verify_exp": False, "verify_aud": False}
-    )
+    claims = jwt.decode(RFC_SIGNED, key, algorithms=["ES256"], options={"verify_exp": False, "verify_aud": False})
     assert claims == {"aud": "https://push.example.net", "exp": 1453523768, "sub": "mailto:push@example.com"}
 
 

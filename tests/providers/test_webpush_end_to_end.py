@@ -73,9 +73,7 @@ async def test_a_message_reaches_the_browser(provider: WebPushProvider, vendor: 
     assert vendor.accepted.total == 1
 
 
-async def test_a_declarative_message_reaches_the_browser(
-    provider: WebPushProvider, vendor: Emulators
-) -> None:
+async def test_a_declarative_message_reaches_the_browser(provider: WebPushProvider, vendor: Emulators) -> None:
     over = {"declarative": True, "navigate": "https://example.org/17", "topic": "parcel-1", "urgency": "low"}
     assert isinstance(await provider.send(message(address(vendor, "browser-2"), overrides=over)), Sent)
     [message_in] = received(vendor, "browser-2")
@@ -159,9 +157,7 @@ async def test_a_repeat_after_a_passing_failure_is_sent(provider: WebPushProvide
         assert isinstance(await provider.send(message(to)), Sent)
 
 
-async def test_a_repeat_takes_the_place_of_what_still_waits(
-    provider: WebPushProvider, vendor: Emulators
-) -> None:
+async def test_a_repeat_takes_the_place_of_what_still_waits(provider: WebPushProvider, vendor: Emulators) -> None:
     to = address(vendor, "lost-1")
     browser = vendor.webpush.browsers.get("lost-1")
     assert browser is not None
@@ -218,9 +214,7 @@ async def test_an_allowed_name_that_leads_inside_is_never_called(vendor: Emulato
 
     provider = await open_webpush(PUBLIC, inside)
     got = await provider.send(message(json_of(subscription())))
-    assert got == Rejected(
-        Reason.FORBIDDEN_ADDRESS, "the push service's name: the address is not public: loopback"
-    )
+    assert got == Rejected(Reason.FORBIDDEN_ADDRESS, "the push service's name: the address is not public: loopback")
     await provider.close()
 
 
@@ -278,13 +272,10 @@ async def test_a_certificate_that_is_not_trusted(vendor: Emulators) -> None:
     await provider.close()
 
 
-async def test_a_cold_burst_makes_few_connections_and_one_token(
-    provider: WebPushProvider, vendor: Emulators
-) -> None:
+async def test_a_cold_burst_makes_few_connections_and_one_token(provider: WebPushProvider, vendor: Emulators) -> None:
     browsers = [address(vendor, f"burst-{number}") for number in range(20)]
     sends = [
-        provider.send(message(browsers[number % 20], notification_id=number, collapse_key=""))
-        for number in range(600)
+        provider.send(message(browsers[number % 20], notification_id=number, collapse_key="")) for number in range(600)
     ]
     assert Counter(type(each) for each in await asyncio.gather(*sends)) == {Sent: 600}
     assert vendor.tls_server.connections <= 10  # without order it would be one for nearly every call
@@ -339,8 +330,7 @@ async def test_closing_ends_calls_under_way_with_a_value(vendor: Emulators) -> N
     provider = await open_webpush(account(vendor))
     assert isinstance(await provider.send(message(address(vendor, "browser-13"))), Sent)
     waiting = [
-        asyncio.create_task(provider.send(message(address(vendor, f"latency-5000-{number}"))))
-        for number in range(20)
+        asyncio.create_task(provider.send(message(address(vendor, f"latency-5000-{number}")))) for number in range(20)
     ]
     async with asyncio.timeout(10):
         while vendor.tls_server.requests < 21:  # noqa: ASYNC110 (the server has no event for it)

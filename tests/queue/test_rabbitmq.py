@@ -86,9 +86,7 @@ class Stranger:
         found: list[tuple[bytes, dict[str, object]]] = []
 
         async def work(channel: aiormq.abc.AbstractChannel) -> None:
-            while isinstance(
-                (message := await channel.basic_get(queue, no_ack=True)).delivery, commands.Basic.GetOk
-            ):
+            while isinstance((message := await channel.basic_get(queue, no_ack=True)).delivery, commands.Basic.GetOk):
                 found.append((message.body, dict(message.header.properties.headers or {})))
 
         await self._with_channel(work)
@@ -104,9 +102,7 @@ async def test_tickets_that_wait_share_messages_but_not_more_than_one_worker_wan
     await queue.publish([Ticket(n, Lane.NORMAL, 400) for n in range(3)])
     await holds(lambda: queue.counts.confirmed == 103)
     stranger = Stranger(config)
-    bulk = [
-        len(wire.decode(Lane.BULK, body)) for body, _ in await stranger.get_all(lane_queue(config, Lane.BULK))
-    ]
+    bulk = [len(wire.decode(Lane.BULK, body)) for body, _ in await stranger.get_all(lane_queue(config, Lane.BULK))]
     normal = await stranger.get_all(lane_queue(config, Lane.NORMAL))
     assert bulk == [50, 50]
     assert len(normal) == 3
@@ -166,9 +162,7 @@ asyncio.run(main())
 """
 
 
-async def test_what_a_killed_worker_held_comes_to_another(
-    rabbitmq_address: Address, opening: Opening
-) -> None:
+async def test_what_a_killed_worker_held_comes_to_another(rabbitmq_address: Address, opening: Opening) -> None:
     config = config_of(rabbitmq_address)
     publisher = await opening(config, None)
     await publisher.publish([Ticket(n, Lane.NORMAL, 10) for n in range(40)])

@@ -99,9 +99,7 @@ async def test_poison_waits_until_there_is_a_place_for_dead_letters(
     await depth(queue, "dead", 1)
 
 
-async def test_connecting_again_leaves_nothing_behind(
-    rabbitmq_server: RabbitServer, opening: Opening
-) -> None:
+async def test_connecting_again_leaves_nothing_behind(rabbitmq_server: RabbitServer, opening: Opening) -> None:
     queue = await opening(config_of(rabbitmq_server.address))
     await asyncio.sleep(0)
     before = len(asyncio.all_tasks())
@@ -184,15 +182,11 @@ async def test_in_a_memory_alarm_consumers_go_on_and_publishing_waits_aside(
     assert queue.counts.reconnects == 0
 
 
-async def test_a_full_queue_refuses_and_other_lanes_go_on(
-    rabbitmq_server: RabbitServer, opening: Opening
-) -> None:
+async def test_a_full_queue_refuses_and_other_lanes_go_on(rabbitmq_server: RabbitServer, opening: Opening) -> None:
     config = config_of(rabbitmq_server.address)
     queue = await opening(config, None)
     pattern = f"^{config.prefix}\\.bulk$".replace("-", "\\-")
-    await rabbitmq_server.control(
-        "set_policy", config.prefix, pattern, '{"max-length": 5}', "--apply-to", "queues"
-    )
+    await rabbitmq_server.control("set_policy", config.prefix, pattern, '{"max-length": 5}', "--apply-to", "queues")
     for n in range(100):
         await queue.publish([Ticket(n, Lane.BULK, 500)])
         await asyncio.sleep(0.005)
@@ -299,9 +293,7 @@ async def test_a_consuming_connection_that_is_half_open_is_noticed_and_made_agai
     rabbitmq_address: Address, opening: Opening
 ) -> None:
     async with proxied(rabbitmq_address) as proxy:
-        config = config_of(
-            rabbitmq_address, host="127.0.0.1", port=proxy.port, prefix="tidings-proxied", probe_s=0.2
-        )
+        config = config_of(rabbitmq_address, host="127.0.0.1", port=proxy.port, prefix="tidings-proxied", probe_s=0.2)
         queue = await opening(config, frozenset({Lane.WEBHOOK}))
         proxy.make_deaf(b"tidings-proxied consume")
         await queue.publish([Ticket(1, Lane.WEBHOOK)])

@@ -52,9 +52,7 @@ def test_deep_nesting_is_refused() -> None:
 
 
 @given(st.permutations(range(1, 9)), st.lists(st.booleans(), min_size=8, max_size=8))
-def test_each_tag_is_acknowledged_once_and_never_before_it_is_done(
-    order: list[int], pauses: list[bool]
-) -> None:
+def test_each_tag_is_acknowledged_once_and_never_before_it_is_done(order: list[int], pauses: list[bool]) -> None:
     feed = Feed(Lane.NORMAL, channel=object.__new__(Channel))
     deliveries = {tag: Delivery(feed, tag, tag) for tag in range(1, 9)}
     for delivery in deliveries.values():

@@ -45,7 +45,9 @@ async def test_a_browser_gets_it_by_web_push(app: App, project: Project) -> None
     subscription = app.emulators.webpush.subscribe(f"browser-{project.id}", public_key)
     delivery = await sent(project, msgspec.json.encode(subscription).decode(), "web")
     assert (delivery["provider"], delivery["status"], delivery["emulated"]) == ("webpush", "sent", True)
-    (received,) = app.emulators.webpush.browsers.get(f"browser-{project.id}").received
+    browser = app.emulators.webpush.browsers.get(f"browser-{project.id}")
+    assert browser is not None
+    (received,) = browser.received
     assert b"Hello" in msgspec.json.encode(received)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from tidings import broadcasts, metrics, notifications
 from tidings.backlog import Backlog
@@ -13,6 +13,7 @@ from tidings.errors import Problem
 from tidings.notifications import Accepted, Entry
 from tidings.queue import Queue, Ticket
 from tidings.relay import relay
+from tidings.turns import Turns
 
 BATCHES_AT_ONCE = 4  # the pool must have connections left for everything else
 
@@ -20,13 +21,16 @@ BATCHES_AT_ONCE = 4  # the pool must have connections left for everything else
 class Intake:
     """`accept` for one notification; for many `store` within `batch`, then `publish`."""
 
-    def __init__(self, db: Pool, reserve: Pool, queue: Queue, rescue_s: float, backlog: Backlog) -> None:
-        """`reserve`: connections that only the critical lane uses, so that it never waits for one."""
+    def __init__(self, db: Pool, reserve: Pool, queue: Queue, rescue_s: float, backlog: Backlog, turns: Turns) -> None:
+        """`reserve`: connections that only the critical lane uses, so that it never waits for one. `turns`: of the
+        event loop, which all lanes share."""
         self._db = db
         self._queue = queue
         self._rescue_s = rescue_s
         self._backlog = backlog
+        self._turns = turns
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._one_batch = asyncio.Lock()
         self._accept: Coalescer[Entry, Accepted] = Coalescer(lambda entries: self._accept_group(entries, db))
         self._accept_critical: Coalescer[Entry, Accepted] = Coalescer(
             lambda entries: self._accept_group(entries, reserve)
@@ -35,16 +39,23 @@ class Intake:
     async def accept(self, entry: Entry) -> Accepted:
         """Store one. Raises `Problem` when this one can't be: no such user, or the key of another request."""
         if entry.new.lane == "critical":
-            return await self._accept_critical(entry)
+            with self._turns.urgent():
+                return await self._accept_critical(entry)
         self._backlog.check()
         return await self._accept(entry)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:
-        """Room for one batch: only a few at once, and none while too much work waits."""
+        """Room for one batch: only a few at once, and none while too much work waits. One at a time while anything
+        critical was accepted lately: several would keep the database's cores from it."""
         self._backlog.check()
-        async with self._batches:
+        async with self._batches, self._one_batch if self._turns.recently_urgent else nullcontext():
+            await self._turns.take()
             yield
+
+    async def turn(self) -> None:
+        """Wait for the turn to do a piece of work that is not critical, of about 0.1 ms."""
+        await self._turns.take()
 
     async def _accept_group(self, entries: Sequence[Entry], db: Pool) -> list[Accepted | Problem]:
         results, tickets = await self.store(entries, db)

@@ -27,6 +27,7 @@ from tidings.providers.fcm_message import check_data
 from tidings.queue import Ticket
 
 TAGS = ["Notifications"]
+ITEMS_A_TURN = 32
 MOST_BATCH = 1000
 PAST_GRACE = timedelta(minutes=1)  # clocks differ; a time so little past is now
 
@@ -188,7 +189,8 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
     """All good items are stored in one commit; a bad one is named by its index and refuses nothing else."""
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes * BATCH_FACTOR)
-    entries, refused = read_batch(api, request.user.project_id, body)
+    await api.intake.turn()
+    entries, refused = await read_batch(api, request.user.project_id, body)
     for lane in {entry.new.lane for entry in entries.values()}:
         refuse_bulk_unless_known(request.scope, lane)
     if api.limits.on:
@@ -208,7 +210,7 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
     return response
 
 
-def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, Entry], dict[int, Problem]]:
+async def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, Entry], dict[int, Problem]]:
     """Good items as entries and bad ones as problems, by index."""
     at, entries, refused = now(), {}, {}
     try:
@@ -217,6 +219,8 @@ def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, E
         items = split(body, RawBatch).notifications
     for index, item in enumerate(items):
         prefix = f"/notifications/{index}"
+        if index % ITEMS_A_TURN == 0:
+            await api.intake.turn()
         try:
             new = decode(item, BatchNotification, prefix) if isinstance(item, msgspec.Raw) else item
             checked(new, prefix)

@@ -17,13 +17,14 @@ from tidings.deliveries import Recorded
 from tidings.providers.contract import Message, Outcome, Provider, Reason, Retry
 from tidings.signing import sign_receipt
 from tidings.tasks import Claim
+from tidings.turns import Turns
 from tidings.worker.pace import Gate
 from tidings.worker.plan import WEBSOCKET, Known, Planned, plan, subjects_of
 from tidings.worker.record import Attempted, Group, record
 from tidings.worker.retry import Policy, next_step
-from tidings.worker.turns import Turns
 
 FIRST_RECORD_S = 0.5  # what has its answer by then is recorded; stragglers follow
+PLANS_A_TURN = 16
 MARGIN_S = 5.0  # before the lease runs out; what has no answer by then is tried again
 # Calls of one group at once. Vendors take about 100 on a connection; the rest would only wait inside their own
 # deadline. Two rounds of calls that all time out fit into a lease.
@@ -58,7 +59,8 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     `claimed_at`: on the event loop's clock; the lease runs from then. Raises `StaleClaim` when another worker has taken
     over one of the tasks: what is not recorded yet is dropped.
     """
-    group = await load(work.db, claims)
+    turns = None if work.urgent else work.turns
+    group = await load(work.db, claims, turns)
     planned = group.planned
     answered: list[Attempted] = []
     senders = start_senders(work, planned, answered)
@@ -77,6 +79,8 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
             if late:
                 outcome = Retry(Reason.TIMEOUT, "no answer in time")
                 answered += [judge(work, one, outcome) for one in without_answer(planned, answered)]
+        if turns is not None:
+            await turns.take()
         await record(work.db, group, answered[len(early) :], last=True)
     finally:
         for sender in senders:
@@ -143,8 +147,13 @@ def without_answer(planned: Sequence[Planned], answered: Sequence[Attempted]) ->
     return [one for one in planned if id(one) not in known]
 
 
-async def load(db: Pool, claims: Sequence[Claim]) -> Group:
-    """Everything about the notifications of these tasks, in one query (two if there may be earlier attempts)."""
+async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None) -> Group:
+    """Everything about the notifications of these tasks, in one query (two if there may be earlier attempts).
+
+    `turns`: to ask for before each piece of the work; None: do it in one go.
+    """
+    if turns is not None:
+        await turns.take()
     ids = [subject_id for claim in claims for subject_id in claim.subject_ids]
     if any(claim.kind == "scheduled" for claim in claims):
         await db.execute(notifications.SQL["begin_scheduled"], ids)
@@ -161,10 +170,11 @@ async def load(db: Pool, claims: Sequence[Claim]) -> Group:
     at = clock_now()
     retried = {subject_id for claim in claims if claim.kind == "retry" for subject_id in claim.subject_ids}
     retried -= {subject_id for claim in claims if claim.kind != "retry" for subject_id in claim.subject_ids}
-    plans = [
-        (subject, plan(subject, histories.get(subject.id, {}), at, retrying=subject.id in retried))
-        for subject in subjects
-    ]
+    plans = []
+    for n, subject in enumerate(subjects):
+        if turns is not None and n % PLANS_A_TURN == 0:
+            await turns.take()
+        plans.append((subject, plan(subject, histories.get(subject.id, {}), at, retrying=subject.id in retried)))
     return Group.of(claims, plans, histories)
 
 

@@ -18,7 +18,7 @@ from tidings.worker.deliver import Delivering, deliver
 
 log = structlog.get_logger("tidings.worker")
 
-HANDS: Mapping[Lane, int] = {Lane.CRITICAL: 2, Lane.NORMAL: 3, Lane.SCHEDULED: 2, Lane.BULK: 2}
+HANDS: Mapping[Lane, int] = {Lane.CRITICAL: 2, Lane.NORMAL: 3, Lane.SCHEDULED: 2, Lane.BULK: 3}
 PAUSE_AFTER_ERROR_S = 1.0
 BROADCAST_WAITS = timedelta(seconds=5)
 
@@ -52,7 +52,7 @@ class Worker:
 
     async def _hand(self, lane: Lane) -> None:
         while True:
-            tickets = await self._queue.take(lane, tasks.GROUP_SIZE)
+            tickets = await self._queue.take(lane, tasks.group_size(lane))
             handling = asyncio.create_task(self._handle(lane, tickets))
             self._busy.add(handling)
             handling.add_done_callback(self._busy.discard)
@@ -61,6 +61,12 @@ class Worker:
     async def _handle(self, lane: Lane, tickets: Sequence[Ticket]) -> None:
         """One group. What goes wrong here is logged, and the scheduler brings the tasks again."""
         work = self._works[lane]
+        if not work.urgent:
+            await work.turns.take()
+        with work.turns.urgent() if work.urgent else nullcontext():
+            await self._handle_now(lane, work, tickets)
+
+    async def _handle_now(self, lane: Lane, work: Delivering, tickets: Sequence[Ticket]) -> None:
         ids = [ticket.task_id for ticket in tickets]
         try:
             claimed_at = asyncio.get_running_loop().time()
@@ -92,10 +98,6 @@ class Worker:
 
     async def _carry_out(self, work: Delivering, claims: Sequence[Claim], claimed_at: float) -> None:
         """What the claimed tasks ask for. Raises `StaleClaim`, and what the database or the bus raises."""
-        with work.turns.urgent() if work.urgent else nullcontext():
-            await self._do(work, claims, claimed_at)
-
-    async def _do(self, work: Delivering, claims: Sequence[Claim], claimed_at: float) -> None:
         broadcast = [claim for claim in claims if claim.kind == "broadcast"]
         poisonous = [claim for claim in claims if claim.kind != "broadcast" and poison.is_poison(claim)]
         wanted = [claim for claim in claims if claim.kind != "broadcast" and not poison.is_poison(claim)]

@@ -1,6 +1,6 @@
 -- name: accept
 -- Stores notifications and, in the same statement and so in one commit, one task for each lane and due time,
--- of at most $13 notifications. Items whose user does not exist in the project are left out; so are items
+-- of at most $13 notifications, $15 in the bulk lane. Items whose user does not exist in the project are left out; so are items
 -- whose idempotency key was used before. One row: now, then the ordinals and ids of what was stored, then the
 -- tasks that are due at once and how many notifications each has.
 WITH input AS MATERIALIZED (
@@ -36,7 +36,9 @@ WITH input AS MATERIALIZED (
         coalesce(scheduled_time, now()),
         coalesce(scheduled_time, now() + make_interval(secs => $14))
     FROM (
-        SELECT *, (row_number() OVER (PARTITION BY project_id, lane, scheduled_time) - 1) / $13 AS part FROM fresh
+        SELECT *, (row_number() OVER (PARTITION BY project_id, lane, scheduled_time) - 1)
+            / CASE lane WHEN 'bulk' THEN $15::bigint ELSE $13::bigint END AS part
+        FROM fresh
     ) AS parted
     GROUP BY project_id, lane, scheduled_time, part
     RETURNING id, kind, lane, cardinality(subject_ids) AS size
