@@ -107,6 +107,7 @@ async def open_app(
         db = await open_database(settings, target, stack)
         reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", **target)
         stack.push_async_callback(_close_pool, reserve)
+        reader = await open_reader(settings, target, db, stack)
         new_key = await first_key(settings, db)
         queue = await open_queue(settings, frozenset(HANDS) if Role.WORKER in roles else None, stack)
         bus = await open_bus(settings, stack)
@@ -120,6 +121,7 @@ async def open_app(
         services = Services(
             settings=settings,
             db=db,
+            reader=reader,
             queue=queue,
             bus=bus,
             keys=keys,
@@ -219,6 +221,16 @@ async def open_database(settings: Settings, target: dict[str, Any], stack: Async
     await migrate.ensure(db, **target)
     await partitions.ensure(db, clock.now().date())
     return db
+
+
+async def open_reader(settings: Settings, target: dict[str, Any], db: Pool, stack: AsyncExitStack) -> Pool:
+    """Where lists and reports are read: a replica, if the settings name one."""
+    if not settings.db_replica_host:
+        return db
+    replica = {**target, "host": settings.db_replica_host}
+    reader = await open_pool(size=settings.db_pool_size, application="tidings reader", **replica)
+    stack.push_async_callback(_close_pool, reader)
+    return reader
 
 
 async def _close_pool(db: Pool) -> None:

@@ -38,7 +38,7 @@ async def list_dead_letters(
     Deliveries of one notification stay together, so a page may be a little longer than its limit.
     """
     page = await dead_letters.list_dead_letters(
-        services(request).db,
+        services(request).reader,
         request.user.project_id,
         read_cursor(cursor, MOST_ID),
         limit,

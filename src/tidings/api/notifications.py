@@ -306,7 +306,7 @@ async def list_notifications(
     """Newest first. The next page is in the `Link` header."""
     api, project_id = services(request), request.user.project_id
     await users.must_exist(api.db, project_id, known(user_id))
-    page = await notifications.of_user(api.db, project_id, user_id, read_cursor(cursor, MOST_ID), limit)
+    page = await notifications.of_user(api.reader, project_id, user_id, read_cursor(cursor, MOST_ID), limit)
     return Response(page, headers=next_link(request, last_of(page, limit)))
 
 

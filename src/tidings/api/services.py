@@ -18,13 +18,15 @@ Call = Request[Principal, Any, Any]
 
 
 class Services(Struct, frozen=True):
-    """`keys` tells who calls; `intake` stores notifications; `limits` counts calls.
+    """`keys` tells who calls; `intake` stores notifications; `limits` counts calls. `reader` is for lists
+    and reports: a replica, if there is one, which may lag behind.
 
     `subscriptions`: where browsers' subscriptions may lead; None, like `vapid_public_key`, without Web Push.
     """
 
     settings: Settings
     db: Pool
+    reader: Pool
     queue: Queue
     bus: Bus
     keys: KeyRing

@@ -80,7 +80,7 @@ async def list_users(
         if text is not None and "\x00" in text:
             return Response([])
     page = await users.list_users(
-        services(request).db, request.user.project_id, read_cursor(cursor, 0), limit, external_id, email
+        services(request).reader, request.user.project_id, read_cursor(cursor, 0), limit, external_id, email
     )
     return Response(page, headers=next_link(request, last_of(page, limit)))
 
