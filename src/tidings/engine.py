@@ -5,11 +5,8 @@ from urllib.parse import quote
 
 from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
-from tidings.bus.redis import open_redis_bus
 from tidings.queue import Lane, Queue
-from tidings.queue.config import RabbitConfig
 from tidings.queue.memory import MemoryQueue
-from tidings.queue.rabbitmq import open_rabbitmq
 from tidings.settings import Settings
 
 
@@ -20,6 +17,10 @@ async def open_queue(settings: Settings, consume: frozenset[Lane] | None, stack:
     """
     queue: Queue
     if settings.rabbitmq_host:
+        # Here, because the client is 10 MB that one process alone does not need.
+        from tidings.queue.config import RabbitConfig  # noqa: PLC0415
+        from tidings.queue.rabbitmq import open_rabbitmq  # noqa: PLC0415
+
         config = RabbitConfig(
             settings.rabbitmq_host,
             settings.rabbitmq_port,
@@ -35,7 +36,13 @@ async def open_queue(settings: Settings, consume: frozenset[Lane] | None, stack:
 
 async def open_bus(settings: Settings, stack: AsyncExitStack) -> Bus:
     """Redis if the settings name one. It may be away: the bus then knows only this process, and says so."""
-    bus: Bus = await open_redis_bus(redis_url(settings)) if settings.redis_host else MemoryBus()
+    bus: Bus
+    if settings.redis_host:
+        from tidings.bus.redis import open_redis_bus  # noqa: PLC0415
+
+        bus = await open_redis_bus(redis_url(settings))
+    else:
+        bus = MemoryBus()
     stack.push_async_callback(bus.close)
     return bus
 
