@@ -7,7 +7,7 @@ LOCK := compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run env test test-faults lint types check format lock bench clean environment dev-environment
+.PHONY: help run env test test-faults lint types check format lock bench bench-distributed clean environment dev-environment
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +39,9 @@ format: dev-environment  ## Format the code, and mend what can be mended by itse
 
 bench: environment  ## Measure this machine and Tidings on it; BENCH="…" passes options
 	@exec $(BIN)/tidings bench $(BENCH)
+
+bench-distributed: dev-environment  ## The same over a RabbitMQ and a Redis that are started for it
+	@$(BIN)/python -m tests.bench_servers -- $(BIN)/tidings bench --distributed $(BENCH)
 
 lock: dev-environment  ## Pin what requirements/*.in allow, with hashes; UPGRADE=--upgrade takes the newest
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \

@@ -186,11 +186,18 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file, too", dir_okay=False)] = None,
     seconds: Annotated[float, typer.Option(help="Length of one timed part")] = 3.0,
     scale: Annotated[float, typer.Option(help="Multiplies all counts; 0.1 is quick and rough")] = 1.0,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="accept, deliver, lanes, memory: in parts, over the RabbitMQ and Redis of the settings",
+        ),
+    ] = False,
 ) -> None:
-    """Measure the service on this machine, each figure beside its ceiling. Takes about three minutes."""
+    """Measure the service on this machine, each figure beside its ceiling. Takes about five minutes."""
     from tidings.bench import running  # noqa: PLC0415
 
-    raise typer.Exit(running.run(only, json, seconds, scale))
+    raise typer.Exit(running.run(only, json, seconds, scale, distributed=distributed))
 
 
 @keys.command("create")

@@ -77,7 +77,13 @@ class Containers:
     def __init__(self, services: Mapping[str, Any], folder: Path, rename: Mapping[str, str]) -> None:
         self._services = services
         self._folder = folder
-        self._rename = {**rename, "/run/emulators": str(folder), "/opt/tidings": str(ROOT / "deploy")}
+        credentials = ("fcm.json", "apns.json", "vapid.pem")  # mounted from /dev/null, as no operator gives any
+        self._rename = {
+            **rename,
+            **{f"/run/credentials/{name}": "/dev/null" for name in credentials},
+            "/run/emulators": str(folder),
+            "/opt/tidings": str(ROOT / "deploy"),
+        }
         self._ports = {name: str(free_port()) for name in services}
         self.processes: dict[str, asyncio.subprocess.Process] = {}
 

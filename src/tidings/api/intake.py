@@ -8,13 +8,15 @@ from tidings import broadcasts, metrics, notifications
 from tidings.backlog import Backlog
 from tidings.broadcasts import Broadcast, NewBroadcast
 from tidings.coalesce import Coalescer
-from tidings.db import Connection, Pool
+from tidings.db import Connection, Pool, transaction
 from tidings.errors import Problem
 from tidings.notifications import Accepted, Entry
 from tidings.queue import Queue, Ticket
 from tidings.relay import relay
 from tidings.turns import Turns
 
+# Of a batch, when something critical came lately. What is gathered from single calls is never more.
+STORED_AT_ONCE = 256
 BATCHES_AT_ONCE = 4  # the pool must have connections left for everything else
 
 
@@ -65,8 +67,22 @@ class Intake:
     async def store(
         self, entries: Sequence[Entry], db: Pool | Connection
     ) -> tuple[list[Accepted | Problem], list[Ticket]]:
-        """Store many; the tickets are for `publish`, once that is committed."""
-        results, tickets = await notifications.accept(db, entries, self._rescue_s)
+        """Store many in one commit; the tickets are for `publish`, once that is committed.
+
+        While anything critical was accepted lately, a batch is stored in several statements: a large one would hold the
+        event loop and a core of the database for longer than a critical notification takes altogether.
+        """
+        if len(entries) <= STORED_AT_ONCE or not self._turns.recently_urgent:
+            results, tickets = await notifications.accept(db, entries, self._rescue_s)
+        else:
+            results, tickets = [], []
+            async with transaction(db) as connection:
+                for start in range(0, len(entries), STORED_AT_ONCE):
+                    await self._turns.take()
+                    part = entries[start : start + STORED_AT_ONCE]
+                    stored, made = await notifications.accept(connection, part, self._rescue_s)
+                    results += stored
+                    tickets += made
         metrics.ACCEPTED.inc(sum(isinstance(result, Accepted) and not result.replayed for result in results))
         return results, tickets
 

@@ -42,11 +42,11 @@ async def measure(options: Options) -> list[Figure]:
                 return await meter.leg(lambda: _push_all(loader, command))
 
             async def figure() -> Leg:
-                await _accept_all(loader, accept, count)
+                await accept_all(loader, accept, count)
                 return await meter.leg(lambda: _deliver_all(worker, count))
 
             legs = await in_turn(options.pairs, ceiling, figure)
-            await _must_be_sent(at.database, count * options.pairs)
+            await must_be_sent(at.database, count * options.pairs)
     return [
         compared(
             "deliver",
@@ -79,7 +79,8 @@ async def _push_all(loader: Child, command: Push) -> tuple[float, float]:
     return pushed.requests, pushed.seconds
 
 
-async def _accept_all(loader: Child, command: Post, count: int) -> None:
+async def accept_all(loader: Child, command: Post, count: int) -> None:
+    """Post all batches. Raises `BenchError` when one is refused."""
     posted = await loader.ask(command, Posted, TIMEOUT_S + 2 * GRACE_S)
     if posted.refused:
         raise BenchError(f"{posted.refused} batches were refused: {posted.first_refusal}")
@@ -91,7 +92,8 @@ async def _deliver_all(worker: Child, count: int) -> tuple[float, float]:
     return count, delivered.seconds
 
 
-async def _must_be_sent(where: Database, count: int) -> None:
+async def must_be_sent(where: Database, count: int) -> None:
+    """Raises `BenchError` unless there are so many notifications, and all are sent."""
     database = await connect(where)
     try:
         rows = await database.fetch("SELECT status, count(*) AS n FROM notifications GROUP BY status")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tidings.bench import accept, bulk, deliver, lanes, latency, report, sockets
+from tidings.bench import accept, bulk, deliver, distributed, lanes, latency, memory, report, sockets
 from tidings.bench.figures import Figure, Options
 from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
 
-FIGURES: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
+Measures = Mapping[str, Callable[[Options], Awaitable[list[Figure]]]]
+
+FIGURES: Measures = {
     "accept": accept.measure,
     "bulk": bulk.measure,
     "deliver": deliver.measure,
@@ -20,25 +22,40 @@ FIGURES: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "latency": latency.measure,
     "lanes": lanes.measure,
 }
+DISTRIBUTED: Measures = {
+    "accept": distributed.measure_accept,
+    "deliver": distributed.measure_deliver,
+    "lanes": lanes.measure_distributed,
+    "memory": memory.measure,
+}
 MOST_SECONDS = 60.0
 MOST_SCALE = 4.0
 FIGURE_TIMEOUT_S = 1800.0
 
 
-def run(only: str = "", json: Path | None = None, seconds: float = 3.0, scale: float = 1.0) -> int:
+def run(
+    only: str = "",
+    json: Path | None = None,
+    seconds: float = 3.0,
+    scale: float = 1.0,
+    *,
+    distributed: bool = False,
+) -> int:
     """Measure, print the table, and write the JSON if wanted. Answers the exit status: 0, all was measured.
 
     A missed bar is marked in the table and in the JSON; it is not a failure, since the machine may be to blame.
-    `only`: names separated by commas, empty for all. Raises `SetupError` for what can't be asked for, `BenchError`
-    when a measurement fails. Twice at once is safe, and makes both worthless.
+    `only`: names separated by commas, empty for all. `distributed`: of the figures over RabbitMQ and Redis. Raises
+    `SetupError` for what can't be asked for, `BenchError` when a measurement fails. Twice at once is safe, and makes
+    both worthless.
     """
-    names = chosen(only)
+    figures_of = DISTRIBUTED if distributed else FIGURES
+    names = chosen(only, figures_of)
     if not 0 < seconds <= MOST_SECONDS:
         raise SetupError(f"--seconds must be over 0 and at most {MOST_SECONDS:.0f}.")
     if not 0 < scale <= MOST_SCALE:
         raise SetupError(f"--scale must be over 0 and at most {MOST_SCALE:.0f}.")
     console = Console(stderr=True)
-    figures = asyncio.run(measure(names, Options(seconds, scale), console))
+    figures = asyncio.run(measure(names, Options(seconds, scale), console, figures_of))
     machine = report.machine()
     report.show(machine, figures, Console())
     if json is not None:
@@ -46,16 +63,18 @@ def run(only: str = "", json: Path | None = None, seconds: float = 3.0, scale: f
     return 0
 
 
-def chosen(only: str) -> list[str]:
+def chosen(only: str, figures_of: Measures = FIGURES) -> list[str]:
     """The names of the figures, in the order of the report. Raises `SetupError` for one that there is not."""
     asked = {name.strip() for name in only.split(",") if name.strip()}
-    unknown = asked - FIGURES.keys()
+    unknown = asked - figures_of.keys()
     if unknown:
-        raise SetupError(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(FIGURES)}.")
-    return [name for name in FIGURES if not asked or name in asked]
+        raise SetupError(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(figures_of)}.")
+    return [name for name in figures_of if not asked or name in asked]
 
 
-async def measure(names: Sequence[str], options: Options, console: Console) -> list[Figure]:
+async def measure(
+    names: Sequence[str], options: Options, console: Console, figures_of: Measures = FIGURES
+) -> list[Figure]:
     """One figure after the other, never two at once. SIGTERM ends it like Ctrl-C: what was started is stopped."""
     this, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert this is not None
@@ -65,7 +84,7 @@ async def measure(names: Sequence[str], options: Options, console: Console) -> l
         for name in names:
             console.print(f"measuring {name} …", style="dim")
             async with asyncio.timeout(FIGURE_TIMEOUT_S):
-                figures += await FIGURES[name](options)
+                figures += await figures_of[name](options)
     except asyncio.CancelledError:
         raise BenchError("stopped before everything was measured") from None
     finally:

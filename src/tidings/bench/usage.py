@@ -46,6 +46,16 @@ def memory_bytes(pid: int) -> int:
         return 0
 
 
+def most_memory_bytes(pid: int) -> int:
+    """The most resident memory that the process ever had; 0 when it can't be told (proc(5), VmHWM in kB)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(sizes[0]) * 1024 if sizes else 0
+
+
 def _stat(pid: int) -> list[str]:
     try:
         # The name stands in brackets and may hold anything, brackets too.

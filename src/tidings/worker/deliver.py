@@ -63,7 +63,8 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     group = await load(work.db, claims, turns)
     planned = group.planned
     answered: list[Attempted] = []
-    senders = start_senders(work, planned, answered)
+    ends_at = claimed_at + work.lease_s - min(MARGIN_S, work.lease_s / 4)
+    senders = start_senders(work, planned, answered, ends_at)
     early: list[Attempted] = []
     try:
         if await _still_sending(senders, FIRST_RECORD_S):
@@ -72,13 +73,11 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
             left = without_answer(planned, early)
             reserved = [reservation(work, one, min(claim.lease_until for claim in claims)) for one in left]
             await record(work.db, group, early, last=False, reserved=[row for row in reserved if row is not None])
-            ends_at = claimed_at + work.lease_s - min(MARGIN_S, work.lease_s / 4)
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
                 sender.cancel()
-            if late:
-                outcome = Retry(Reason.TIMEOUT, "no answer in time")
-                answered += [judge(work, one, outcome) for one in without_answer(planned, answered)]
+        outcome = Retry(Reason.TIMEOUT, "no answer in time")
+        answered += [judge(work, one, outcome) for one in without_answer(planned, answered)]
         if turns is not None:
             await turns.take()
         await record(work.db, group, answered[len(early) :], last=True)
@@ -109,8 +108,12 @@ def reservation(work: Delivering, planned: Planned, until: datetime) -> Recorded
     )
 
 
-def start_senders(work: Delivering, planned: Sequence[Planned], answered: list[Attempted]) -> list[asyncio.Task[None]]:
+def start_senders(
+    work: Delivering, planned: Sequence[Planned], answered: list[Attempted], ends_at: float
+) -> list[asyncio.Task[None]]:
     """Begin all attempts, each channel by itself so that a slow one holds up no other; answers fill `answered`.
+
+    None is begun after `ends_at`: a process that was stopped and goes on has lost its lease, and another one is at it.
 
     A task for each attempt would cost as much as the attempt. Sockets come first: their frames leave at once.
     """
@@ -119,14 +122,17 @@ def start_senders(work: Delivering, planned: Sequence[Planned], answered: list[A
         mine = [one for one in planned if one.address.channel == channel]
         left = iter(mine)
         most = min(len(mine), AT_ONCE.get(channel, MOST_AT_ONCE))
-        senders += [asyncio.create_task(_send_each(work, left, answered)) for _ in range(most)]
+        senders += [asyncio.create_task(_send_each(work, left, answered, ends_at)) for _ in range(most)]
     return senders
 
 
-async def _send_each(work: Delivering, left: Iterator[Planned], answered: list[Attempted]) -> None:
+async def _send_each(work: Delivering, left: Iterator[Planned], answered: list[Attempted], ends_at: float) -> None:
+    loop = asyncio.get_running_loop()
     for one in left:
         if not work.urgent:
             await work.turns.take()
+        if loop.time() >= ends_at:
+            return
         answered.append(await attempt(work, one))
 
 

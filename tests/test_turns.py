@@ -1,0 +1,105 @@
+"""Turns of the event loop: work in bulk comes in pieces, few of them while something critical is at hand."""
+
+import asyncio
+import contextlib
+
+from tests.conftest import eventually
+from tidings.turns import LATELY_URGENT, USUALLY, Turns
+
+
+class Bulk:
+    """Takes turns for ever, and counts them."""
+
+    def __init__(self, turns: Turns, hands: int = 2 * USUALLY) -> None:
+        self.taken = 0
+        self._turns = turns
+        self.hands = [asyncio.create_task(self._take()) for _ in range(hands)]
+
+    async def _take(self) -> None:
+        while True:
+            await self._turns.take()
+            self.taken += 1
+
+    async def during(self, loops: int) -> int:
+        """How many turns are taken while the loop makes so many."""
+        before = self.taken
+        for _ in range(loops):
+            await asyncio.sleep(0)
+        return self.taken - before
+
+    async def stop(self) -> None:
+        for hand in self.hands:
+            hand.cancel()
+        await asyncio.gather(*self.hands, return_exceptions=True)
+
+
+async def test_a_few_pieces_in_each_turn_of_the_loop_and_fewer_after_something_critical() -> None:
+    turns = Turns()
+    bulk = Bulk(turns)
+    try:
+        await bulk.during(10)
+        assert 0 < await bulk.during(10) <= 10 * USUALLY
+        with turns.urgent():
+            assert turns.recently_urgent
+        await bulk.during(2)
+        assert 0 < await bulk.during(10) <= 10 * LATELY_URGENT
+    finally:
+        await bulk.stop()
+
+
+async def test_while_something_critical_is_at_hand_bulk_goes_on_but_slowly() -> None:
+    turns = Turns()
+    bulk = Bulk(turns)
+    try:
+        await bulk.during(10)
+        with turns.urgent(), turns.urgent():
+            await bulk.during(2)
+            assert await bulk.during(10) <= 1
+            before = bulk.taken
+
+            async def moved() -> bool | None:
+                return bulk.taken >= before + 3 or None
+
+            await eventually(moved)
+        await bulk.during(2)
+        assert await bulk.during(10) > 10
+    finally:
+        await bulk.stop()
+
+
+async def test_who_is_cancelled_takes_no_turn_from_others() -> None:
+    turns = Turns()
+    with turns.urgent():
+        first, second = asyncio.create_task(turns.take()), asyncio.create_task(turns.take())
+        await asyncio.sleep(0)
+        first.cancel()
+    async with asyncio.timeout(5):
+        await second
+        with contextlib.suppress(asyncio.CancelledError):
+            await first
+
+
+async def test_first_come_first_served() -> None:
+    turns, order = Turns(), []
+
+    async def one(n: int) -> None:
+        await turns.take()
+        order.append(n)
+
+    with turns.urgent():
+        ones = [asyncio.create_task(one(n)) for n in range(3 * USUALLY)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*ones)
+    assert order == sorted(order)
+
+
+async def test_a_turn_comes_again_after_a_pause() -> None:
+    turns = Turns()
+    for _ in range(3):
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(turns.take() for _ in range(2 * USUALLY)))
+        await asyncio.sleep(0.01)
+    with turns.urgent():
+        pass
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(turns.take() for _ in range(2 * USUALLY)))
