@@ -11,7 +11,7 @@ from tidings.app import App, Role, open_app
 
 async def test_lists_come_from_the_replica(app: App, data_dir: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix="tidings-replica-"))
-    folder.chmod(0o711)
+    folder.chmod(0o711)  # noqa: ASYNC240
     replica = embedded.start(folder)  # no real one: it is empty, so what is read from it shows
     target = {"port": embedded.SOCKET_PORT, "database": "postgres", "user": embedded.SUPERUSER, "password": None}
     try:

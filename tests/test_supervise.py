@@ -75,4 +75,4 @@ async def test_two_processes_share_a_port_and_one_that_dies_comes_back(
 async def child_pids(parent: int) -> list[int]:
     """The processes that the supervisor started."""
     path = Path(f"/proc/{parent}/task/{parent}/children")
-    return [int(pid) for pid in path.read_text().split()]
+    return [int(pid) for pid in path.read_text().split()]  # noqa: ASYNC240

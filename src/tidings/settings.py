@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     db_replica_host: str = Field(
         "",
         validation_alias=_env("DB_REPLICA_HOST"),
-        description="Host of a read replica with the same port, name and user. Lists and reports are read there; they may "
-        "lag behind. Empty: everything is read from DB_HOST.",
+        description="Host of a read replica with the same port, name and user. Lists and reports are read there; they "
+        "may lag behind. Empty: everything is read from DB_HOST.",
     )
     db_pool_size: int = Field(
         12,

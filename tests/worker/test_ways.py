@@ -53,7 +53,7 @@ async def test_a_browser_gets_it_by_web_push(app: App, project: Project) -> None
 
 async def test_a_subscription_that_leads_inside_is_refused(project: Project) -> None:
     user = await project.user()
-    token = '{"endpoint": "https://10.0.0.1/push/1", "keys": {"p256dh": "x", "auth": "y"}}'
+    token = '{"endpoint": "https://10.0.0.1/push/1", "keys": {"p256dh": "x", "auth": "y"}}'  # noqa: S105
     answer = await project.client.post(f"/api/users/{user}/devices", json={"device_token": token, "device_type": "web"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/device_token")
 
