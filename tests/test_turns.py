@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from tests.conftest import eventually
-from tidings.turns import LATELY_URGENT, USUALLY, Turns
+from tidings.turns import RECENTLY_URGENT, USUALLY, Turns
 
 
 class Bulk:
@@ -42,7 +42,7 @@ async def test_a_few_pieces_in_each_turn_of_the_loop_and_fewer_after_something_c
         with turns.urgent():
             assert turns.recently_urgent
         await bulk.during(2)
-        assert 0 < await bulk.during(10) <= 10 * LATELY_URGENT
+        assert 0 < await bulk.during(10) <= 10 * RECENTLY_URGENT
     finally:
         await bulk.stop()
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 USUALLY = 32  # pieces in one turn of the loop
-LATELY_URGENT = 4  # the same, when something critical was at hand within the last second
+RECENTLY_URGENT = 4  # the same, when something critical was at hand within the last second
 WHILE_URGENT_S = 0.005  # between two pieces, so that nothing stands still however much is critical
 RECENTLY_S = 1.0
 
@@ -69,7 +69,7 @@ class Turns:
             self._next = self._loop.call_soon(self._deal)
 
     def _deal(self) -> None:
-        self._left = 1 if self._urgent else LATELY_URGENT if self.recently_urgent else USUALLY
+        self._left = 1 if self._urgent else RECENTLY_URGENT if self.recently_urgent else USUALLY
         waited = bool(self._waiting)
         while self._waiting and self._left > 0:
             mine = self._waiting.popleft()

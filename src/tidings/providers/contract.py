@@ -32,6 +32,10 @@ class Reason(StrEnum):
     INTERNAL = "internal"  # a defect of ours; the log has it
     POISON = "poison"  # workers died over it again and again, so it was set aside
     NOT_CONNECTED = "not_connected"  # WebSocket: the user has no open socket
+    UNKNOWN = "unknown"  # the vendor may have taken it, and the channel must not send twice
+    OPTED_OUT = "opted_out"  # the person told the vendor to send no more
+    MASS_FAILURE = "mass_failure"  # so many addresses refused and none accepted that the account must be at fault
+    QUIET_HOURS = "quiet_hours"  # held until the user's quiet hours end
 
 
 class Sent(Struct, frozen=True, tag="sent"):
@@ -45,12 +49,14 @@ class Retry(Struct, frozen=True, tag="retry"):
 
     `after_s`: the least delay in seconds that the vendor asked for, already clamped, or None: our own backoff.
     `account_wide`: the vendor is slowing the whole account, not this address.
+    `maybe_taken`: the vendor may have taken the message all the same; channels that send at most once don't repeat it.
     """
 
     reason: Reason
     detail: str = ""
     after_s: float | None = None
     account_wide: bool = False
+    maybe_taken: bool = False
 
 
 class Rejected(Struct, frozen=True, tag="rejected"):
@@ -85,6 +91,9 @@ class Message(Struct, frozen=True):
     `collapse_key` is the same on every attempt, so that a repeated send shows once on the device.
     `data` is the caller's own JSON object. `overrides` holds the provider's own part of the notification
     (validated when it was accepted). `receipt_url`: where the device may confirm, None when not wanted.
+    `reference`: signed, names this delivery; providers hand it to the vendor wherever reports of it come back with it.
+    `reports_url`: where the vendor may post such reports (`{reference}` is not part of it), None: nowhere.
+    `unsubscribe_url`: for the headers of an email, None: it has none.
     """
 
     project_id: int
@@ -102,6 +111,34 @@ class Message(Struct, frozen=True):
     created_at: datetime
     overrides: dict[str, Any] | None = None
     receipt_url: str | None = None
+    reference: str = ""
+    reports_url: str | None = None
+    unsubscribe_url: str | None = None
+
+
+class Fate(StrEnum):
+    """What a vendor reports later about a message or an address."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"  # this message did not arrive; the address is still good
+    BOUNCED = "bounced"  # this message did not arrive and no other will: the address is not good
+    COMPLAINED = "complained"  # the person called it spam: write no more
+    OPTED_OUT = "opted_out"  # STOP
+    OPTED_IN = "opted_in"  # START
+
+
+class Report(Struct, frozen=True):
+    """One later word of a vendor. `reference`: of `Message`, "" when it is about an address alone.
+
+    `address`: whom it concerns, "" when the vendor does not say. Twice is safe.
+    """
+
+    fate: Fate
+    reference: str = ""
+    address: str = ""
+    provider_message_id: str | None = None
+    reason: Reason | None = None
+    detail: str = ""
 
 
 class Provider(Protocol):
