@@ -141,6 +141,14 @@ class Report(Struct, frozen=True):
     detail: str = ""
 
 
+class BadReport(Exception):
+    """A report that must not be believed: wrong signature (`forged`), or not what the vendor sends."""
+
+    def __init__(self, sentence: str, *, forged: bool = False) -> None:
+        self.forged = forged
+        super().__init__(sentence)
+
+
 class Provider(Protocol):
     """One vendor protocol with one account. Safe to call many times at once."""
 
