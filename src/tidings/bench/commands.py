@@ -225,3 +225,29 @@ class Broadcasted(Struct, frozen=True, tag=True):
     size: int
     sockets: int
     started_at: float
+
+
+# Whoever sends to a vendor's emulator
+
+
+class Sending(Struct, frozen=True):
+    """How `sender` starts: which client of which vendor, and the file that says how to reach the emulators."""
+
+    vendor: str
+    client: str
+    emulators: str
+
+
+class SendFor(Struct, frozen=True, tag=True):
+    """Send one message after the other, as many at once as the client likes best, for `seconds`."""
+
+    seconds: float
+
+
+class SentFor(Struct, frozen=True, tag=True):
+    """`refused`: messages that the vendor did not take; `first_refusal`: what became of the first of them."""
+
+    messages: int
+    seconds: float
+    refused: int = 0
+    first_refusal: str = ""

@@ -129,7 +129,7 @@ def start_senders(
 async def _send_each(work: Delivering, left: Iterator[Planned], answered: list[Attempted], ends_at: float) -> None:
     loop = asyncio.get_running_loop()
     for one in left:
-        if not work.urgent:
+        if work.turns.recently_urgent and not work.urgent:
             await work.turns.take()
         if loop.time() >= ends_at:
             return
