@@ -25,7 +25,7 @@ LAYERS = {
     "roots": "__main__ app bench cli engine vendors welcome",
     "edges": "api console emulators gateway scheduler worker",
     "nouns": """arrivals backlog broadcasts dead_letters deliveries devices endpoints events idempotency ledger
-                notifications preferences projects relay schedules tasks templates topics users""",
+                notifications preferences projects relay routing schedules tasks templates topics users""",
     "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate operations partitions
                 providers queue signing sql supervise turns vault""",
     "ground": "__init__ clock errors settings",

@@ -140,6 +140,11 @@ async def derive(connection: Connection, notification_ids: Sequence[int]) -> Non
     await connection.execute(NOTIFICATIONS["derive"], list(notification_ids))
 
 
+async def go_on(connection: Connection, notification_ids: Sequence[int]) -> None:
+    """These are pending again: another channel of their fallback is to be tried."""
+    await connection.execute(NOTIFICATIONS["go_on"], list(notification_ids))
+
+
 async def one_at_a_time(connection: Connection, notification_ids: Sequence[int]) -> None:
     """Wait until no other transaction that asked for one of these goes on. Until the end of this transaction."""
     await connection.execute(NOTIFICATIONS["one_at_a_time"], sorted({i % LOCKS for i in notification_ids}))

@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from tidings import routing
 from tidings.db import Connection, Pool, load
 from tidings.errors import CODES, Conflict, FieldError, Invalid, NotFound, Problem
+from tidings.providers.apns_overrides import ApnsOverrides
 from tidings.providers.fcm_message import FcmOverrides
+from tidings.providers.webpush_overrides import WebPushOverrides
 from tidings.queue import Lane, Ticket
+from tidings.routing import Channel
 from tidings.tasks import BULK_GROUP_SIZE, GROUP_SIZE
 from tidings.users import UserId
 
@@ -19,6 +23,9 @@ SQL = load("notifications")
 NO_DATA: dict[str, Any] = {}
 STATUSES = ["scheduled", "pending", "sending", "sent", "delivered", "failed", "expired", "cancelled", "suppressed"]
 Status = Annotated[str, Meta(description="`sent`: the vendor took it", extra_json_schema={"enum": STATUSES})]
+
+
+Channels = Annotated[list[Channel], Meta(min_length=1, max_length=len(routing.CHANNELS))]
 
 
 class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +55,32 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    category: (
+        Annotated[
+            str,
+            Meta(
+                max_length=64,
+                pattern=r"^[A-Za-z0-9_.\-]+$(?!\n)",
+                description="What it is about; users allow and forbid categories",
+                examples=["messages"],
+            ),
+        ]
+        | None
+    ) = None
+    channels: Annotated[
+        Channels | Literal["all"] | None,
+        Meta(description="The channels to take, or `all`. Left out: push and websocket"),
+    ] = None
+    fallback: Annotated[
+        Channels | None,
+        Meta(description="Instead of `channels`: one after the other, until one can deliver", examples=[None]),
+    ] = None
     fcm: Annotated[FcmOverrides | None, Meta(description="Parts of the FCM message of your own")] = None
+    apns: Annotated[ApnsOverrides | None, Meta(description="Parts of the APNs message of your own")] = None
+    webpush: Annotated[WebPushOverrides | None, Meta(description="Parts of the Web Push message of your own")] = None
+
+
+PARTS = ("fcm", "apns", "webpush")  # the fields that are one vendor's or channel's own
 
 
 class NewScheduledNotification(NewNotification, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,6 +108,9 @@ class Notification(Struct, frozen=True, omit_defaults=True):
     delivered_at: datetime | None = None
     read_at: datetime | None = None
     collapse_key: str | None = None
+    category: str | None = None
+    channels: list[Channel] | Literal["all"] | None = None
+    fallback: list[Channel] | None = None
 
 
 class Entry(Struct, frozen=True):
@@ -144,11 +179,19 @@ def _columns(entries: Sequence[Entry]) -> list[list[Any]]:
         [entry.lane for entry in entries],
         [entry.ttl_s for entry in entries],
         [new.collapse_key for new in news],
-        [None if new.fcm is None else encode({"fcm": new.fcm}).decode() for new in news],
+        [_overrides(new) for new in news],
         [entry.scheduled_time for entry in entries],
         [entry.idempotency_key for entry in entries],
         [entry.digest for entry in entries],
+        [new.category for new in news],
+        [routing.write(new.channels, new.fallback) for new in news],
     ]
+
+
+def _overrides(new: NewNotification) -> str | None:
+    """The parts of its own for each vendor, as they are stored; None: there are none."""
+    parts = {part: given for part in PARTS if (given := getattr(new, part)) is not None}
+    return msgspec.json.encode(parts).decode() if parts else None
 
 
 async def _earlier(db: Pool | Connection, entries: Sequence[Entry]) -> list[Accepted | Problem]:
@@ -183,6 +226,7 @@ async def earlier(db: Pool | Connection, entry: Entry) -> Accepted | None:
 
 def shown(row: Any) -> Notification:
     """A row of the table as the API shows it."""
+    channels, fallback = routing.shown(row["routing"])
     return Notification(
         id=row["id"],
         user_id=row["user_id"],
@@ -198,6 +242,9 @@ def shown(row: Any) -> Notification:
         lane=row["lane"],
         ttl_s=row["ttl_s"],
         collapse_key=row["collapse_key"],
+        category=row["category"],
+        channels=channels,
+        fallback=fallback,
     )
 
 

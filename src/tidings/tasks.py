@@ -29,8 +29,8 @@ class Claim(Struct, frozen=True):
 
     @property
     def again(self) -> bool:
-        """True if part of the work may be recorded already: a retry, or another worker died over it."""
-        return self.kind == "retry" or self.fence > 1
+        """True if part of the work may be recorded already: a retry, a fallback, or another worker died over it."""
+        return self.kind in ("retry", "fallback") or self.fence > 1
 
 
 def group_size(lane: str) -> int:

@@ -30,7 +30,16 @@ Timezone = Annotated[
     ),
 ]
 
-FIELDS = ("external_id", "name", "email", "phone", "locale", "timezone")
+ChatUrl = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=r"^[a-z][a-z0-9+.\-]*://[^\s]+$(?!\n)",
+        description="An Apprise URL, such as `slack://…`. It may hold secrets, so it is not shown again",
+    ),
+]
+
+FIELDS = ("external_id", "name", "email", "phone", "locale", "timezone", "chat_url")
 
 
 class NewUser(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,6 +51,7 @@ class NewUser(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     phone: Phone | None = None
     locale: Locale | None = None
     timezone: Timezone | None = None
+    chat_url: ChatUrl | None = None
 
 
 class UserChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -53,6 +63,7 @@ class UserChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     phone: Phone | UnsetType | None = UNSET
     locale: Locale | UnsetType | None = UNSET
     timezone: Timezone | UnsetType | None = UNSET
+    chat_url: ChatUrl | UnsetType | None = UNSET
 
 
 class UserUpsert(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,10 +75,11 @@ class UserUpsert(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     phone: Phone | UnsetType | None = UNSET
     locale: Locale | UnsetType | None = UNSET
     timezone: Timezone | UnsetType | None = UNSET
+    chat_url: ChatUrl | UnsetType | None = UNSET
 
 
 class User(Struct, frozen=True):
-    """A user as the API shows it."""
+    """A user as the API shows it. `chat`: the service that `chat_url` leads to, such as slack."""
 
     id: int
     email: str | None
@@ -78,6 +90,7 @@ class User(Struct, frozen=True):
     locale: str | None = None
     timezone: str | None = None
     updated_at: datetime | None = None
+    chat: str | None = None
 
 
 async def create(db: Pool | Connection, project_id: int, new: NewUser) -> User:

@@ -1,5 +1,6 @@
 """Notifications over HTTP: sending, scheduling, reading, cancelling."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -206,3 +207,44 @@ async def test_what_is_cancelled_is_not_sent(app: App, project: Project) -> None
     await project.until(late["id"], "sent", "delivered")
     assert (await project.get(early["id"]))["status"] == "cancelled"
     assert (await project.get(early["id"]))["deliveries"] == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"channels": ["email", "push"]},
+        {"channels": "all"},
+        {"fallback": ["push", "sms"], "category": "security.alerts"},
+        {"apns": {"aps": {"badge": 3}}, "webpush": {"icon": "https://example.com/i.png"}},
+    ],
+)
+async def test_channels_and_parts_are_kept_as_given(app: App, project: Project, fields: dict[str, Any]) -> None:
+    user_id = await project.user()
+    answer = await project.client.post("/api/notifications", json={"user_id": user_id, "title": "t", **fields})
+    assert answer.status_code == 202, answer.text
+    shown = await project.get(answer.json()["id"])
+    kept = {name: value for name, value in fields.items() if name not in ("apns", "webpush")}
+    assert {name: answer.json().get(name) for name in kept} == {name: shown.get(name) for name in kept} == kept
+    stored = await app.db.fetchval("SELECT overrides FROM notifications WHERE id = $1", answer.json()["id"])
+    assert (None if stored is None else set(json.loads(stored))) == ({"apns", "webpush"} & set(fields) or None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"channels": ["pigeon"]}, "/channels/0"),
+        ({"channels": []}, "/channels"),
+        ({"channels": "some"}, "/channels"),
+        ({"channels": ["push", "push"]}, "/channels"),
+        ({"fallback": ["sms", "email", "sms"]}, "/fallback"),
+        ({"channels": ["push"], "fallback": ["sms"]}, "/fallback"),
+        ({"category": "no spaces"}, "/category"),
+        ({"apns": {"apps": {}}}, "/apns/apps"),
+        ({"webpush": {"icon": 1}}, "/webpush/icon"),
+    ],
+)
+async def test_channels_and_parts_that_make_no_sense(project: Project, fields: dict[str, Any], pointer: str) -> None:
+    user_id = await project.user()
+    answer = await project.client.post("/api/notifications", json={"user_id": user_id, "title": "t", **fields})
+    assert answer.status_code == 422, answer.text
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]

@@ -9,7 +9,7 @@ from tests.conftest import Project
 from tidings.api.examples import JOHN
 from tidings.app import App
 
-EXTRA = {"external_id", "locale", "timezone", "updated_at"}  # what the original interface did not have
+EXTRA = {"external_id", "locale", "timezone", "updated_at", "chat"}  # what the original interface did not have
 
 
 async def test_create_as_in_the_original_interface(project: Project) -> None:

@@ -14,6 +14,7 @@ USER = {
     "locale": None,
     "timezone": None,
     "updated_at": "2026-04-28T12:00:00Z",
+    "chat": None,
 }
 OWN = {"external_id": "u-42", "name": "John Doe", "locale": "de-CH", "timezone": "Europe/Zurich"}
 

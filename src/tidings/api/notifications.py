@@ -22,7 +22,7 @@ from tidings.clock import now
 from tidings.db import Connection, Pool
 from tidings.deliveries import Delivery
 from tidings.errors import CODES, BadRequest, FieldError, Invalid, NotFound, Problem
-from tidings.notifications import Accepted, Entry, NewNotification, NewScheduledNotification, Notification
+from tidings.notifications import PARTS, Accepted, Entry, NewNotification, NewScheduledNotification, Notification
 from tidings.providers.fcm_message import check_data
 from tidings.queue import Ticket
 
@@ -34,8 +34,12 @@ PAST_GRACE = timedelta(minutes=1)  # clocks differ; a time so little past is now
 
 def checked(new: NewNotification, prefix: str = "") -> NewNotification:
     """What the types can't say: depth of `data`, and keys that vendors refuse."""
-    if new.fcm is not None:
-        check_built(new.fcm, f"{prefix}/fcm")
+    for part in PARTS:
+        given = getattr(new, part)
+        if given is not None:
+            check_built(given, f"{prefix}/{part}")
+    if new.channels is not None or new.fallback is not None:
+        check_channels(new, prefix)
     if new.data:
         check_depth(new.data, f"{prefix}/data")
         found = check_data(new.data)
@@ -43,6 +47,15 @@ def checked(new: NewNotification, prefix: str = "") -> NewNotification:
             errors = [FieldError(f"{prefix}/data{pointer}", "invalid_field", said) for pointer, said in found]
             raise Invalid(f"{errors[0].pointer}: {errors[0].detail}", code="invalid_field", errors=errors)
     return new
+
+
+def check_channels(new: NewNotification, prefix: str) -> None:
+    """Raises `Invalid` when both ways of naming channels are used, or one channel is named twice."""
+    if new.channels is not None and new.fallback is not None:
+        raise invalid(FieldError(f"{prefix}/fallback", "invalid_field", "Give either channels or fallback, not both"))
+    for field, names in (("channels", new.channels), ("fallback", new.fallback)):
+        if isinstance(names, list) and len(set(names)) < len(names):
+            raise invalid(FieldError(f"{prefix}/{field}", "invalid_field", "A channel is named twice"))
 
 
 def due_time(wanted: datetime | None, at: datetime, prefix: str = "") -> datetime | None:
@@ -84,6 +97,9 @@ def accepted_body(entry: Entry, accepted: Accepted) -> Notification:
         lane=entry.lane,
         ttl_s=entry.ttl_s,
         collapse_key=new.collapse_key,
+        category=new.category,
+        channels=new.channels,
+        fallback=new.fallback,
     )
 
 

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     INTERNAL = "internal"  # a defect of ours; the log has it
     POISON = "poison"  # workers died over it again and again, so it was set aside
     NOT_CONNECTED = "not_connected"  # WebSocket: the user has no open socket
+    NO_PROVIDER = "no_provider"  # nobody has set up an account that could send it
     UNKNOWN = "unknown"  # the vendor may have taken it, and the channel must not send twice
     OPTED_OUT = "opted_out"  # the person told the vendor to send no more
     MASS_FAILURE = "mass_failure"  # so many addresses refused and none accepted that the account must be at fault

@@ -30,9 +30,21 @@ class Step(Struct, frozen=True):
 
 
 def next_step(
-    outcome: Outcome, attempt: int, policy: Policy, now: datetime, expires_at: datetime, jitter: float
+    outcome: Outcome,
+    attempt: int,
+    policy: Policy,
+    now: datetime,
+    expires_at: datetime,
+    jitter: float,
+    *,
+    once: bool = False,
+    called: bool = True,
 ) -> Step:
-    """Decide. `attempt` counts from 1; `jitter` is drawn from 0 to 1 by the caller."""
+    """Decide. `attempt` counts from 1; `jitter` is drawn from 0 to 1 by the caller.
+
+    `once`: what the vendor may have taken is not sent again. `called`: False when pace refused the call; that is no
+    attempt.
+    """
     match outcome:
         case Sent():
             return Step("sent")
@@ -42,11 +54,13 @@ def next_step(
             return Step("failed", None, reason, detail)
         case Paused(reason, detail, after_s):
             return _later(now, after_s * (1 + jitter / 4), expires_at, reason, detail, counts=False)
+        case Retry(detail=detail, maybe_taken=True) if once:
+            return Step("failed", None, Reason.UNKNOWN, detail)
         case Retry(reason, detail, after_s):
-            if attempt >= policy.attempts:
+            if called and attempt >= policy.attempts:
                 return Step("failed", None, reason, detail)
             wait_s = max(backoff_s(attempt, policy) * (1 + jitter), after_s or 0.0)
-            return _later(now, wait_s, expires_at, reason, detail, counts=True)
+            return _later(now, wait_s, expires_at, reason, detail, counts=called)
 
 
 def backoff_s(attempt: int, policy: Policy) -> float:

@@ -47,7 +47,7 @@ WHERE notification_id = ANY($1::bigint[]) AND status IN ('pending', 'sending') A
 RETURNING notification_id, channel, device_id
 
 -- name: existing
-SELECT notification_id, channel, device_id, status, attempts, attempts_allowed
+SELECT notification_id, channel, device_id, status, reason, attempts, attempts_allowed
 FROM deliveries WHERE notification_id = ANY($1::bigint[])
 
 -- name: of_notification

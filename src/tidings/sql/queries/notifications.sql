@@ -1,15 +1,15 @@
 -- name: accept
 -- Stores notifications and, in the same statement and so in one commit, one task for each lane and due time,
--- of at most $13 notifications, $15 in the bulk lane. Items whose user does not exist in the project are left out; so are items
+-- of at most $15 notifications, $17 in the bulk lane. Items whose user does not exist in the project are left out; so are items
 -- whose idempotency key was used before. One row: now, then the ordinals and ids of what was stored, then the
 -- tasks that are due at once and how many notifications each has.
 WITH input AS MATERIALIZED (
     SELECT nextval('notifications_id_seq') AS id, i.*
     FROM unnest(
         $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::text[],
-        $9::text[], $10::timestamptz[], $11::text[], $12::bytea[]
+        $9::text[], $10::timestamptz[], $11::text[], $12::bytea[], $13::text[], $14::text[]
     ) WITH ORDINALITY AS i(project_id, user_id, title, body, data, lane, ttl_s, collapse_key,
-        overrides, scheduled_time, idempotency_key, idempotency_digest, ordinal)
+        overrides, scheduled_time, idempotency_key, idempotency_digest, category, routing, ordinal)
     JOIN users u ON u.id = i.user_id AND u.project_id = i.project_id
 ), keyed AS (
     INSERT INTO idempotency_keys (project_id, key, digest, notification_id)
@@ -22,10 +22,10 @@ WITH input AS MATERIALIZED (
     WHERE idempotency_key IS NULL OR id IN (SELECT notification_id FROM keyed)
 ), stored AS (
     INSERT INTO notifications (id, project_id, user_id, title, body, data, status, lane, ttl_s, collapse_key,
-        overrides, scheduled_time)
+        category, routing, overrides, scheduled_time)
     SELECT id, project_id, user_id, title, body, data::jsonb,
         CASE WHEN scheduled_time IS NULL THEN 'pending' ELSE 'scheduled' END,
-        lane, ttl_s, collapse_key, overrides::jsonb, scheduled_time
+        lane, ttl_s, collapse_key, category, routing, overrides::jsonb, scheduled_time
     FROM fresh
 ), work AS (
     INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at)
@@ -34,10 +34,10 @@ WITH input AS MATERIALIZED (
         lane,
         array_agg(id ORDER BY id),
         coalesce(scheduled_time, now()),
-        coalesce(scheduled_time, now() + make_interval(secs => $14))
+        coalesce(scheduled_time, now() + make_interval(secs => $16))
     FROM (
         SELECT *, (row_number() OVER (PARTITION BY project_id, lane, scheduled_time) - 1)
-            / CASE lane WHEN 'bulk' THEN $15::bigint ELSE $13::bigint END AS part
+            / CASE lane WHEN 'bulk' THEN $17::bigint ELSE $15::bigint END AS part
         FROM fresh
     ) AS parted
     GROUP BY project_id, lane, scheduled_time, part
@@ -58,14 +58,14 @@ JOIN idempotency_keys k ON k.project_id = v.project_id AND k.key = v.key
 LEFT JOIN notifications n ON n.id = k.notification_id
 
 -- name: get
-SELECT id, user_id, title, body, data, status, lane, ttl_s, collapse_key, overrides, suppressions, scheduled_time,
-    sent_at, delivered_at, read_at, created_at
+SELECT id, user_id, title, body, data, status, lane, ttl_s, collapse_key, category, routing, overrides, suppressions,
+    scheduled_time, sent_at, delivered_at, read_at, created_at
 FROM notifications WHERE project_id = $1 AND id = $2
 
 -- name: of_user
 -- Newest first, from before id $3.
-SELECT id, user_id, title, body, data, status, lane, ttl_s, collapse_key, overrides, suppressions, scheduled_time,
-    sent_at, delivered_at, read_at, created_at
+SELECT id, user_id, title, body, data, status, lane, ttl_s, collapse_key, category, routing, overrides, suppressions,
+    scheduled_time, sent_at, delivered_at, read_at, created_at
 FROM notifications WHERE project_id = $1 AND user_id = $2 AND id < $3
 ORDER BY id DESC LIMIT $4
 
@@ -84,14 +84,25 @@ WHERE n.id = v.id AND n.project_id = v.project_id AND n.user_id = v.user_id
 UPDATE notifications SET status = 'sending' WHERE id = ANY($1::bigint[]) AND status = 'scheduled'
 
 -- name: load
--- All that planning needs, a row for each notification and enabled device of its user (one without, if none).
+-- All that planning needs, a row for each notification and enabled device of its user (one without, if none). Addresses
+-- of the user and what blocks them only where a route was chosen: the usual one does not use them.
 SELECT n.id, n.project_id, n.user_id, n.title, n.body, n.data, n.status, n.lane, n.ttl_s, n.collapse_key, n.overrides,
-    n.scheduled_time, n.created_at, u.id IS NOT NULL AS user_exists,
+    n.category, n.routing, n.suppressions, n.scheduled_time, n.created_at, u.id IS NOT NULL AS user_exists, u.timezone,
+    u.email, u.phone, u.chat_url,
+    CASE WHEN n.routing IS NOT NULL THEN (
+        SELECT reason FROM suppressed_addresses s
+        WHERE s.project_id = n.project_id AND s.channel = 'email' AND s.address = lower(u.email)) END AS email_blocked,
+    CASE WHEN n.routing IS NOT NULL THEN (
+        SELECT reason FROM suppressed_addresses s
+        WHERE s.project_id = n.project_id AND s.channel = 'sms' AND s.address = regexp_replace(u.phone, '[^+0-9]', '', 'g')
+        ) END AS sms_blocked,
+    NULL::text AS preferences,
     d.id AS device_id, d.device_type, d.device_token
 FROM unnest($1::bigint[]) AS s(id)
 JOIN notifications n ON n.id = s.id
 LEFT JOIN users u ON u.id = n.user_id
 LEFT JOIN devices d ON d.user_id = n.user_id AND d.disabled_at IS NULL
+    AND (n.routing IS NULL OR n.routing ~ 'push|all')
 ORDER BY n.id, d.id
 
 -- name: settle
@@ -125,3 +136,7 @@ FROM (
 ) AS v
 WHERE n.id = v.notification_id AND n.status NOT IN ('delivered', 'cancelled') AND n.status <> v.status
   AND v.status <> 'delivered'
+
+-- name: go_on
+-- Another channel of its fallback is to be tried.
+UPDATE notifications SET status = 'pending' WHERE id = ANY($1::bigint[]) AND status NOT IN ('sent', 'delivered', 'cancelled')

@@ -1,20 +1,23 @@
 -- name: create
-INSERT INTO users (project_id, external_id, name, email, phone, locale, timezone)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-RETURNING id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+INSERT INTO users (project_id, external_id, name, email, phone, locale, timezone, chat_url)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING id, external_id, name, email, phone, locale, timezone,
+    split_part(chat_url, '://', 1) AS chat, created_at, updated_at
 
 -- name: upsert
--- By external_id. Fields that the caller left out ($8: the ones given) stay as they are.
-INSERT INTO users AS u (project_id, external_id, name, email, phone, locale, timezone)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- By external_id. Fields that the caller left out ($9: the ones given) stay as they are.
+INSERT INTO users AS u (project_id, external_id, name, email, phone, locale, timezone, chat_url)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (project_id, external_id) DO UPDATE SET
-    name = CASE WHEN 'name' = ANY($8::text[]) THEN excluded.name ELSE u.name END,
-    email = CASE WHEN 'email' = ANY($8::text[]) THEN excluded.email ELSE u.email END,
-    phone = CASE WHEN 'phone' = ANY($8::text[]) THEN excluded.phone ELSE u.phone END,
-    locale = CASE WHEN 'locale' = ANY($8::text[]) THEN excluded.locale ELSE u.locale END,
-    timezone = CASE WHEN 'timezone' = ANY($8::text[]) THEN excluded.timezone ELSE u.timezone END,
+    name = CASE WHEN 'name' = ANY($9::text[]) THEN excluded.name ELSE u.name END,
+    email = CASE WHEN 'email' = ANY($9::text[]) THEN excluded.email ELSE u.email END,
+    phone = CASE WHEN 'phone' = ANY($9::text[]) THEN excluded.phone ELSE u.phone END,
+    locale = CASE WHEN 'locale' = ANY($9::text[]) THEN excluded.locale ELSE u.locale END,
+    timezone = CASE WHEN 'timezone' = ANY($9::text[]) THEN excluded.timezone ELSE u.timezone END,
+    chat_url = CASE WHEN 'chat_url' = ANY($9::text[]) THEN excluded.chat_url ELSE u.chat_url END,
     updated_at = now()
-RETURNING id, external_id, name, email, phone, locale, timezone, created_at, updated_at, (xmax = 0) AS created
+RETURNING id, external_id, name, email, phone, locale, timezone,
+    split_part(chat_url, '://', 1) AS chat, created_at, updated_at, (xmax = 0) AS created
 
 -- name: change
 -- $4: the names of the fields given; the others stay.
@@ -25,17 +28,21 @@ UPDATE users SET
     phone = CASE WHEN 'phone' = ANY($3::text[]) THEN $7 ELSE phone END,
     locale = CASE WHEN 'locale' = ANY($3::text[]) THEN $8 ELSE locale END,
     timezone = CASE WHEN 'timezone' = ANY($3::text[]) THEN $9 ELSE timezone END,
+    chat_url = CASE WHEN 'chat_url' = ANY($3::text[]) THEN $10 ELSE chat_url END,
     updated_at = now()
 WHERE project_id = $1 AND id = $2
-RETURNING id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+RETURNING id, external_id, name, email, phone, locale, timezone,
+    split_part(chat_url, '://', 1) AS chat, created_at, updated_at
 
 -- name: get
-SELECT id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+SELECT id, external_id, name, email, phone, locale, timezone,
+    split_part(chat_url, '://', 1) AS chat, created_at, updated_at
 FROM users WHERE project_id = $1 AND id = $2
 
 -- name: list
 -- By id, from after $2. $3: only this external_id, $4: only this email; null is any.
-SELECT id, external_id, name, email, phone, locale, timezone, created_at, updated_at
+SELECT id, external_id, name, email, phone, locale, timezone,
+    split_part(chat_url, '://', 1) AS chat, created_at, updated_at
 FROM users
 WHERE project_id = $1 AND id > $2
   AND ($3::text IS NULL OR external_id = $3) AND ($4::text IS NULL OR email = $4)
