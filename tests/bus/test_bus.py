@@ -145,6 +145,16 @@ async def test_no_position_is_a_fresh_start(bus: Bus) -> None:
     assert (mine.recovered, mine.frames, mine.position.offset) == (True, [], 1)
 
 
+async def test_who_is_surely_absent_gets_nothing(bus: Bus) -> None:
+    if bus.surely_absent(1, 7):
+        assert await bus.publish(1, 7, 1, b"{}") == 0
+    ear = Ear()
+    await bus.join(1, 7, ear.take, None, None)
+    assert not bus.surely_absent(1, 7)
+    await bus.leave(1, 7, ear.take)
+    assert not bus.surely_absent(1, 7)  # here a moment ago: what comes now is kept for the return
+
+
 async def test_presence_follows_the_sockets(bus: Bus) -> None:
     unknown = await bus.presence(1, 7)
     assert (unknown.online, unknown.sockets, unknown.last_seen_at) == (False, 0, None)

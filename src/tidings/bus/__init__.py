@@ -150,6 +150,11 @@ class Bus(Protocol):
         """Whether the user has an open socket, and when there last was one."""
         ...
 
+    def surely_absent(self, project_id: int, user_id: int) -> bool:
+        """True when `publish` would do nothing: no socket, and none lately. False when that is not so, or can't be
+        told without asking elsewhere. Never waits."""
+        ...
+
     async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:
         """May `key` (a text that names who is limited, for what) do this now? A yes is counted, a no is not.
 

@@ -96,6 +96,9 @@ class MemoryBus:
         sockets = len(stream.sinks)
         return Presence(sockets > 0, sockets, clock.now() if sockets else self._last_seen(stream))
 
+    def surely_absent(self, project_id: int, user_id: int) -> bool:
+        return (project_id, user_id) not in self._streams
+
     async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:
         return self._buckets.allow(key, self._monotonic(), rate, cost)
 

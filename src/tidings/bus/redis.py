@@ -165,6 +165,10 @@ class RedisBus:
                 raise
             return Presence(online=True, sockets=here, last_seen_at=clock.now())
 
+    def surely_absent(self, project_id: int, user_id: int) -> bool:
+        """Redis knows, and asking it is what `publish` does."""
+        return False
+
     async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:
         rate.check(cost)
         future: asyncio.Future[Verdict] = self._loop.create_future()

@@ -12,6 +12,9 @@ from tidings.bus import Bus, BusUnavailable
 from tidings.providers.contract import Message, Outcome, Reason, Rejected, Retry, Sent
 
 
+NOT_CONNECTED = Rejected(Reason.NOT_CONNECTED, "the user has no open socket")
+
+
 class NotificationData(Struct, frozen=True):
     """What a client gets as `data` of a notification frame. The same on every attempt."""
 
@@ -54,9 +57,7 @@ class GatewayProvider:
             return Retry(Reason.TIMEOUT, "the bus did not answer in time")
         except BusUnavailable as error:
             return Retry(Reason.CONNECTION, str(error))
-        if sockets == 0:
-            return Rejected(Reason.NOT_CONNECTED, "the user has no open socket")
-        return Sent()
+        return Sent() if sockets else NOT_CONNECTED
 
     async def close(self) -> None:
         """Nothing to let go: the bus belongs to who made it."""
