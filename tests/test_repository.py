@@ -22,13 +22,14 @@ MOST_LINES = 400
 
 # Each part of the package stands in one layer. A module may import its own layer and the ones below it.
 LAYERS = {
-    "roots": "__main__ app bench cli engine vendors welcome",
+    "roots": "__main__ app bench cli demo engine lanes operators vendors welcome",
     "edges": "api console emulators gateway scheduler worker",
-    "nouns": """arrivals backlog broadcasts dead_letters deliveries devices endpoints events idempotency ledger
-                notifications preferences projects relay routing schedules tasks templates topics users""",
+    "nouns": """accounts arrivals backlog broadcasts dead_letters deliveries devices endpoints events idempotency ledger
+                notifications preferences projects relay reporting reports routing schedules suppressions tasks
+                templates topics users""",
     "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate operations partitions
-                providers queue signing sql supervise turns vault""",
-    "ground": "__init__ clock errors settings",
+                providers queue quiet_hours signing sql supervise turns vault""",
+    "ground": "__init__ clock errors settings vendor_settings",
 }
 RANKS = {part: rank for rank, parts in enumerate(reversed(LAYERS.values())) for part in parts.split()}
 EDGES = LAYERS["edges"].split()

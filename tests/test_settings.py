@@ -99,6 +99,8 @@ BAD = [
     ("TIDINGS_RETRY_BASE_S", "0"),
     ("TIDINGS_DEFAULT_TTL_S", "2419201"),
     ("TIDINGS_MAX_BODY_BYTES", "1"),
+    ("TIDINGS_ALLOWED_NETWORKS", "10.1.0.0/99"),
+    ("TIDINGS_ALLOWED_NETWORKS", "10.1.2.3/16,relay.example.com"),
     ("TIDINGS_PUBLIC_URL", "push.example.com"),
     ("TIDINGS_PUBLIC_URL", "ftp://push.example.com"),
     ("TIDINGS_PUBLIC_URL", "https://"),

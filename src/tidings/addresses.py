@@ -12,7 +12,7 @@ that nobody sends notifications to. `ipaddress.is_global` is not the same list: 
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -84,7 +84,7 @@ class Guard(Struct, frozen=True):
     """
 
     hosts: tuple[str, ...] = ()
-    ports: frozenset[int] = frozenset({443, 8443})
+    ports: Collection[int] = frozenset({443, 8443})
     schemes: frozenset[str] = frozenset({"https"})
     networks: tuple[Network, ...] = ()
     loopback: bool = False

@@ -15,10 +15,10 @@ import structlog
 from msgspec import Struct
 
 from tidings import clock, embedded, metrics, migrate, partitions, projects, signing
+from tidings.addresses import Guard
 from tidings.api.app import create_api
 from tidings.api.intake import Intake
 from tidings.api.limits import Limits
-from tidings.api.receipts import PATH as RECEIPTS_PATH
 from tidings.api.services import Services
 from tidings.arrivals import Arrivals
 from tidings.backlog import Backlog
@@ -29,35 +29,30 @@ from tidings.engine import open_bus, open_queue
 from tidings.errors import SetupError
 from tidings.gateway.hub import GatewayConfig
 from tidings.gateway.server import Gateway, start_gateway
+from tidings.http import open_client
+from tidings.lanes import composing_of, open_lanes
 from tidings.listening import listen, serve_http, url_of
 from tidings.operations import Operations
+from tidings.operators import keep, read_accounts
 from tidings.projects import KeyRing
-from tidings.providers.gateway import GatewayProvider
+from tidings.providers.apprise_account import guard_of as guard_of_chats
+from tidings.providers.report_reader import ReportReader
 from tidings.providers.webpush_account import guard_of, public_key_of
-from tidings.queue import Lane, Queue
-from tidings.scheduler import due, gauges, retention
+from tidings.queue import Queue
+from tidings.reporting import secrets_of
+from tidings.scheduler import due, expiry, gauges, retention
 from tidings.settings import Settings
 from tidings.supervise import tell_ready
 from tidings.turns import Turns
-from tidings.vendors import (
-    Accounts,
-    apns_account,
-    fcm_account,
-    find_emulators,
-    keep,
-    open_providers,
-    webpush_account,
-)
-from tidings.worker.deliver import Delivering
+from tidings.vault import vault_of
+from tidings.vendors import find_emulators, outside_of
 from tidings.worker.loop import HANDS, Worker
-from tidings.worker.pace import Gate
-from tidings.worker.plan import VIAS, WEBSOCKET
-from tidings.worker.retry import Policy
 
 log = structlog.get_logger("tidings")
 
 KEYS_CHANGED = "keys"  # the bus's topic on which a revoked key is announced
 RESERVED_CONNECTIONS = 3  # of the database, for the critical lane alone
+ASK_AWS_S = 5.0
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
 
 
@@ -115,8 +110,11 @@ async def open_app(
         backlog = Backlog(settings.max_backlog)
         intake = Intake(db, reserve, queue, settings.rescue_s, backlog, turns)
         keys = KeyRing(db)
-        emulators, vendors = await find_emulators(settings, stack) if Role.WORKER in roles else (None, None)
-        webpush = webpush_account(settings, vendors)
+        wanted = Role.WORKER in roles or bool(settings.emulators)
+        emulators, vendors = await find_emulators(settings, stack) if wanted else (None, None)
+        accounts = read_accounts(settings, vendors)
+        webpush = accounts.webpush
+        vault = vault_of(secret, *old_secrets(settings))
         bus.listen(KEYS_CHANGED, keys.forget)
         services = Services(
             settings=settings,
@@ -131,15 +129,20 @@ async def open_app(
             vapid_public_key=public_key_of(webpush) if webpush else None,
             token_key=signing.derive(secret, signing.USER_TOKENS),
             receipt_key=signing.derive(secret, signing.RECEIPTS),
+            unsubscribe_key=signing.derive(secret, signing.UNSUBSCRIBE),
+            vault=vault,
+            outside=outside_of(settings, vendors),
+            chats=guard_of_chats(accounts.chat) if accounts.chat else Guard(),
+            reports=open_reports(stack) if Role.API in roles else None,
+            report_secrets=secrets_of(db, vault, accounts.reports),
         )
         api_socket = listen(settings.host, settings.port, "PORT", shared=shared) if Role.API in roles else None
         if api_socket is not None:
             stack.callback(api_socket.close)
         api_url = url_of("http", api_socket) if api_socket else ""
         if Role.WORKER in roles:
-            receipts_at = settings.public_url or (api_url if settings.embedded else "")
-            accounts = Accounts(fcm_account(settings, vendors), apns_account(settings, vendors), webpush)
-            works = await _open_lanes(services, reserve, accounts, receipts_at, turns, stack)
+            composing = composing_of(services, api_url)
+            works = await open_lanes(services, reserve, accounts, vault, composing, turns, stack)
             worker = Worker(works, queue, bus)
             worker.start()
             stack.push_async_callback(worker.stop, GRACE_S)
@@ -148,6 +151,7 @@ async def open_app(
             _run(due.forget_keys(db), stack)
             _run(retention.run(db, settings.retention_days), stack)
             _run(gauges.run(db), stack)
+            _run(expiry.run(db, accounts.ends), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
         if api_socket is not None:
             _run(backlog.watch(db), stack)
@@ -191,6 +195,19 @@ def read_secret(settings: Settings) -> bytes:
             "`openssl rand -base64 32` makes one."
         )
     return keep(settings.data_dir / "secret", lambda: secrets.token_urlsafe(48)).encode()
+
+
+def open_reports(stack: AsyncExitStack) -> ReportReader:
+    """Reads what vendors report; asks AWS alone, through this client."""
+    client = open_client(timeout_s=ASK_AWS_S)
+    stack.push_async_callback(client.close)
+    return ReportReader(client)
+
+
+def old_secrets(settings: Settings) -> list[bytes]:
+    """The secret of before, while it is being replaced."""
+    old = settings.secret_old.get_secret_value()
+    return [old.encode()] if old else []
 
 
 def find_database(settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:
@@ -250,38 +267,6 @@ async def first_key(settings: Settings, db: Pool) -> str | None:
         return None
     key, _ = await projects.create_key(db, projects.DEFAULT_PROJECT_ID, "first", [projects.Scope.ADMIN])
     return key
-
-
-async def _open_lanes(
-    services: Services, reserve: Pool, accounts: Accounts, receipts_at: str, turns: Turns, stack: AsyncExitStack
-) -> dict[Lane, Delivering]:
-    """What each lane delivers with. The critical lane and the bulk lane have connections to vendors of their own, and
-    the critical lane to the database, so that nothing waits behind a broadcast."""
-    settings = services.settings
-    gates = {via: Gate() for via in VIAS}
-    sockets = GatewayProvider(services.bus)
-
-    async def work(db: Pool, connections: int, *, urgent: bool = False) -> Delivering:
-        providers = await open_providers(accounts, connections, stack)
-        return Delivering(
-            db=db,
-            providers={**providers, WEBSOCKET: sockets},
-            gates=gates,
-            policy=Policy(settings.retry_attempts, settings.retry_base_s),
-            lease_s=settings.lease_s,
-            receipt_key=services.receipt_key,
-            receipt_url=receipts_at.rstrip("/") + RECEIPTS_PATH if receipts_at else "",
-            turns=turns,
-            urgent=urgent,
-        )
-
-    usual = await work(services.db, 2)
-    return {
-        Lane.CRITICAL: await work(reserve, 1, urgent=True),
-        Lane.NORMAL: usual,
-        Lane.SCHEDULED: usual,
-        Lane.BULK: await work(services.db, 2),
-    }
 
 
 async def _open_gateway(settings: Settings, services: Services, stack: AsyncExitStack, shared: bool) -> Gateway:

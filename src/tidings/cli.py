@@ -182,6 +182,7 @@ def redrive(
 
 @cli.command()
 def bench(
+    figure: Annotated[str, typer.Argument(help="One figure: the same as --only; `providers` is measured only so")] = "",
     only: Annotated[str, typer.Option(help="accept, bulk, deliver, sockets, latency, lanes; separated by commas")] = "",
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file, too", dir_okay=False)] = None,
     seconds: Annotated[float, typer.Option(help="Length of one timed part")] = 3.0,
@@ -197,7 +198,7 @@ def bench(
     """Measure the service on this machine, each figure beside its ceiling. Takes about five minutes."""
     from tidings.bench import running  # noqa: PLC0415
 
-    raise typer.Exit(running.run(only, json, seconds, scale, distributed=distributed))
+    raise typer.Exit(running.run(",".join(filter(None, (figure, only))), json, seconds, scale, distributed=distributed))
 
 
 @keys.command("create")

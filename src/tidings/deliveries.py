@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tidings.db import Connection, Pool, load
+from tidings.db import Connection, Pool, load, transaction
 
 SQL = load("deliveries")
 NOTIFICATIONS = load("notifications")
@@ -167,7 +167,7 @@ async def existing(db: Pool | Connection, notification_ids: Sequence[int]) -> li
     return await db.fetch(SQL["existing"], list(notification_ids))
 
 
-async def confirm(db: Pool, confirmations: Sequence[Confirmation]) -> set[int]:
+async def confirm(db: Pool | Connection, confirmations: Sequence[Confirmation]) -> set[int]:
     """These have arrived: → delivered. Answers the notification ids that were found. Twice is safe.
 
     May come before the worker has recorded that it sent them; nothing is lost then.
@@ -176,7 +176,7 @@ async def confirm(db: Pool, confirmations: Sequence[Confirmation]) -> set[int]:
         {(c.notification_id, c.channel, c.device_id): c for c in confirmations}.values(),
         key=lambda c: (c.notification_id, c.channel, c.device_id),
     )
-    async with db.acquire() as connection, connection.transaction():
+    async with transaction(db) as connection:
         rows = await connection.fetch(
             SQL["confirm"],
             [c.project_id for c in ordered],

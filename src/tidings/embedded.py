@@ -51,6 +51,7 @@ CONFIG = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    "log_error_verbosity": "terse",  # the detail of an error quotes the row: names and addresses
     "autovacuum_naptime": "20s",
 }
 

@@ -5,17 +5,19 @@
     ├── StaleClaim              a worker lost its lease; what it wanted to record was dropped
     └── Problem                 an answer of the API, RFC 9457
         ├── BadRequest          400  bad_json  bad_encoding  bad_query  bad_cursor  bad_idempotency_key
+        │                            report_malformed
         ├── Unauthenticated     401  key_missing  key_unknown  key_revoked  key_expired
-        ├── Forbidden           403  scope_missing
+        ├── Forbidden           403  scope_missing  report_forged
         ├── NotFound            404  route_not_found  user_not_found  device_not_found  notification_not_found
-        │                            broadcast_not_found  receipt_invalid
+        │                            broadcast_not_found  account_not_found  suppression_not_found
+        │                            receipt_invalid  unsubscribe_invalid
         ├── MethodNotAllowed    405  method_not_allowed
         ├── TooSlow             408  body_too_slow
-        ├── Conflict            409  not_cancellable  external_id_taken
+        ├── Conflict            409  not_cancellable  external_id_taken  account_name_taken  too_many_accounts
         ├── TooLarge            413  body_too_large
         ├── UnsupportedBody     415  encoding_unsupported
         ├── Invalid             422  invalid_body  invalid_field  missing_field  unknown_field  time_naive  time_past
-        │                            time_out_of_range  idempotency_mismatch
+        │                            time_out_of_range  credentials_refused  idempotency_mismatch
         ├── TooMany             429  rate_limited
         ├── InternalError       500  internal_error
         └── Unavailable         503  unavailable
@@ -38,16 +40,24 @@ CODES: Mapping[str, str] = {
     "key_unknown": "No such API key. `tidings keys list` shows the ones there are.",
     "key_revoked": "This API key was revoked. Make a new one with `tidings keys create`.",
     "key_expired": "This API key has expired. Make a new one with `tidings keys create`.",
+    "report_forged": "The report does not come from the vendor: its signature or password is wrong, or too old.",
+    "report_malformed": "The report is not what the vendor sends. The detail says why.",
+    "suppression_not_found": "This project has not suppressed that address.",
+    "unsubscribe_invalid": "The address to unsubscribe was not made by this service.",
     "receipt_invalid": "The receipt address was not made by this service.",
     "scope_missing": "The API key lacks the scope that this call needs. The detail names it.",
     "user_not_found": "This project has no user with that id.",
     "device_not_found": "This user has no device with that id.",
     "broadcast_not_found": "This project has no broadcast with that id.",
+    "account_not_found": "This project has no account with that id.",
     "notification_not_found": "This project has no notification with that id.",
     "route_not_found": "There is nothing at this path. /docs lists what there is.",
     "method_not_allowed": "The path exists, but not with this method. The Allow header says which.",
     "not_cancellable": "Only a notification that is still scheduled can be cancelled.",
     "external_id_taken": "Another user of the project has this external_id. Use PUT /api/users to upsert.",
+    "account_name_taken": "Another account of the project has this name. Change that one, or choose another name.",
+    "too_many_accounts": "The project has as many accounts as it may. Remove one that is not needed.",
+    "credentials_refused": "The vendor does not take these credentials. The detail says what it answered.",
     "idempotency_mismatch": "This Idempotency-Key was used before with another request. Use a new key.",
     "body_too_slow": "The body did not arrive in time. Send it at once, or in smaller parts.",
     "body_too_large": "The body is larger than this route takes. The detail says how much it takes.",

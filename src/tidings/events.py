@@ -16,7 +16,15 @@ class EventType(StrEnum):
     """Every kind of event. `docs/events.md` explains each."""
 
     DEVICE_REGISTERED = "device.registered"  # a device token was registered, moved or refreshed
+    ADDRESS_SUPPRESSED = "address.suppressed"  # it bounced, complained, said STOP, or was put on the list by a call
+    ADDRESS_RELEASED = "address.released"  # it may be written to again
+    DELIVERY_BOUNCED = "delivery.bounced"  # the vendor reports later: no mail can reach that address
+    DELIVERY_FAILED = "delivery.failed"  # the vendor reports later: this message did not arrive
+    DELIVERY_COMPLAINED = "delivery.complained"  # the person called it spam
+    DELIVERY_OPTED_OUT = "delivery.opted_out"  # the person told the vendor to send no more
     DEVICE_UNREGISTERED = "device.unregistered"  # removed by the caller, or the vendor says that it is gone
+    PREFERENCES_CHANGED = "preferences.changed"  # what a user allows, or their quiet hours, by a call or a link
+    PROVIDER_EXPIRING = "provider.expiring"  # the certificate of an account ends soon
 
 
 class Event(Struct, frozen=True):

@@ -82,6 +82,40 @@ QUEUE = Counter(
     ["what"],
     registry=REGISTRY,
 )
+PROVIDER_DAYS_LEFT = Gauge(
+    "tidings_provider_days_left",
+    "Days until the first certificate of an account at this vendor ends; below 0: it has ended.",
+    ["provider"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+PACE_STATE = Gauge(
+    "tidings_pace_accounts",
+    "Accounts by the state of their pace: closed (in use), open, half_open, resting, paused, mass_failure.",
+    ["provider", "what"],
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+PACE_PLACES = Gauge(
+    "tidings_pace_places",
+    "Calls that may be in flight at once, as learned: of all accounts of a provider in all processes.",
+    ["provider"],
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+PACE_HELD_BACK = Counter(
+    "tidings_pace_held_back_total",
+    "Calls that were not made now, by why: quota, places, repeats, open, resting, paused, mass_failure.",
+    ["provider", "what"],
+    registry=REGISTRY,
+)
+PACE_WAIT = Histogram(
+    "tidings_pace_wait_seconds",
+    "How long calls waited for their turn, those that waited at all.",
+    ["provider"],
+    buckets=LATENCY_BUCKETS_S[:11],
+    registry=REGISTRY,
+)
 
 
 def render() -> bytes:

@@ -11,7 +11,10 @@ from tidings import routing
 from tidings.db import Connection, Pool, load
 from tidings.errors import CODES, Conflict, FieldError, Invalid, NotFound, Problem
 from tidings.providers.apns_overrides import ApnsOverrides
+from tidings.providers.apprise import ChatOverrides
 from tidings.providers.fcm_message import FcmOverrides
+from tidings.providers.sms_overrides import SmsOverrides
+from tidings.providers.smtp_overrides import EmailOverrides
 from tidings.providers.webpush_overrides import WebPushOverrides
 from tidings.queue import Lane, Ticket
 from tidings.routing import Channel
@@ -25,7 +28,10 @@ STATUSES = ["scheduled", "pending", "sending", "sent", "delivered", "failed", "e
 Status = Annotated[str, Meta(description="`sent`: the vendor took it", extra_json_schema={"enum": STATUSES})]
 
 
-Channels = Annotated[list[Channel], Meta(min_length=1, max_length=len(routing.CHANNELS))]
+Channels = Annotated[
+    list[Channel],
+    Meta(min_length=1, max_length=len(routing.CHANNELS), extra_json_schema={"uniqueItems": True}),
+]
 
 
 class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,9 +84,12 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
     fcm: Annotated[FcmOverrides | None, Meta(description="Parts of the FCM message of your own")] = None
     apns: Annotated[ApnsOverrides | None, Meta(description="Parts of the APNs message of your own")] = None
     webpush: Annotated[WebPushOverrides | None, Meta(description="Parts of the Web Push message of your own")] = None
+    email: Annotated[EmailOverrides | None, Meta(description="Parts of the email of your own")] = None
+    sms: Annotated[SmsOverrides | None, Meta(description="Parts of the text message of your own")] = None
+    chat: Annotated[ChatOverrides | None, Meta(description="Parts of the chat message of your own")] = None
 
 
-PARTS = ("fcm", "apns", "webpush")  # the fields that are one vendor's or channel's own
+PARTS = ("fcm", "apns", "webpush", "email", "sms", "chat")  # the fields that are one vendor's or channel's own
 
 
 class NewScheduledNotification(NewNotification, frozen=True, forbid_unknown_fields=True, kw_only=True):

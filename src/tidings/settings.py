@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tidings.errors import SetupError
+from tidings.vendor_settings import VendorSettings, env
 
 OURS = frozenset({"TIDINGS_PROCESS"})  # not a setting: how a supervisor numbers its processes
 
@@ -30,67 +31,63 @@ def default_data_dir() -> Path:
     return Path(home) / "tidings"
 
 
-def _env(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
-
-
-class Settings(BaseSettings):
+class Settings(VendorSettings):
     """All settings, read once at the start from the environment."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     app_env: Literal["development", "test", "production"] = Field(
         "development",
-        validation_alias=_env("APP_ENV", "NODE_ENV"),
+        validation_alias=env("APP_ENV", "NODE_ENV"),
         description="What kind of installation this is; shown by the health check. NODE_ENV is an alias.",
     )
     host: str = Field(
         "127.0.0.1",
-        validation_alias=_env("TIDINGS_HOST"),
+        validation_alias=env("TIDINGS_HOST"),
         description="Address to listen on. 0.0.0.0 opens it to the network (containers need that).",
     )
     port: int = Field(
         3000,
         ge=0,
         le=65535,
-        validation_alias=_env("PORT"),
+        validation_alias=env("PORT"),
         description="Port of the REST API. 0: a free one.",
     )
     gateway_port: int = Field(
         3001,
         ge=0,
         le=65535,
-        validation_alias=_env("GATEWAY_PORT"),
+        validation_alias=env("GATEWAY_PORT"),
         description="Port of the WebSocket gateway. 0: a free one.",
     )
     emulator_port: int = Field(
         3002,
         ge=0,
         le=65535,
-        validation_alias=_env("TIDINGS_EMULATOR_PORT"),
+        validation_alias=env("TIDINGS_EMULATOR_PORT"),
         description="Port where the bundled vendor emulators show what they received. 0: a free one.",
     )
     public_url: str = Field(
         "",
-        validation_alias=_env("TIDINGS_PUBLIC_URL"),
+        validation_alias=env("TIDINGS_PUBLIC_URL"),
         description="How devices reach this API, for receipts. Empty: http://127.0.0.1:PORT in embedded "
         "mode, otherwise no receipts are asked for.",
     )
     db_host: str = Field(
         "",
-        validation_alias=_env("DB_HOST"),
+        validation_alias=env("DB_HOST"),
         description="PostgreSQL host, or the folder of its socket. Empty: embedded mode, a private "
         "PostgreSQL in the data directory.",
     )
-    db_port: int = Field(5432, ge=1, le=65535, validation_alias=_env("DB_PORT"), description="PostgreSQL port.")
-    db_name: str = Field("notification_db", validation_alias=_env("DB_NAME"), description="PostgreSQL database name.")
-    db_user: str = Field("admin", validation_alias=_env("DB_USER"), description="PostgreSQL user name.")
+    db_port: int = Field(5432, ge=1, le=65535, validation_alias=env("DB_PORT"), description="PostgreSQL port.")
+    db_name: str = Field("notification_db", validation_alias=env("DB_NAME"), description="PostgreSQL database name.")
+    db_user: str = Field("admin", validation_alias=env("DB_USER"), description="PostgreSQL user name.")
     db_password: SecretStr = Field(
-        SecretStr("admin123"), validation_alias=_env("DB_PASSWORD"), description="PostgreSQL password."
+        SecretStr("admin123"), validation_alias=env("DB_PASSWORD"), description="PostgreSQL password."
     )
     db_replica_host: str = Field(
         "",
-        validation_alias=_env("DB_REPLICA_HOST"),
+        validation_alias=env("DB_REPLICA_HOST"),
         description="Host of a read replica with the same port, name and user. Lists and reports are read there; they "
         "may lag behind. Empty: everything is read from DB_HOST.",
     )
@@ -98,171 +95,149 @@ class Settings(BaseSettings):
         12,
         ge=2,
         le=200,
-        validation_alias=_env("TIDINGS_DB_POOL_SIZE"),
+        validation_alias=env("TIDINGS_DB_POOL_SIZE"),
         description="Most connections to PostgreSQL that one process opens.",
     )
     redis_host: str = Field(
         "",
-        validation_alias=_env("REDIS_HOST"),
+        validation_alias=env("REDIS_HOST"),
         description="Redis host. Empty: presence, limits and recovery are kept in this process; right for just one.",
     )
-    redis_port: int = Field(6379, ge=1, le=65535, validation_alias=_env("REDIS_PORT"), description="Redis port.")
+    redis_port: int = Field(6379, ge=1, le=65535, validation_alias=env("REDIS_PORT"), description="Redis port.")
     redis_password: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_env("REDIS_PASSWORD"),
+        validation_alias=env("REDIS_PASSWORD"),
         description="Redis password, if it asks for one.",
     )
     rabbitmq_host: str = Field(
         "",
-        validation_alias=_env("RABBITMQ_HOST"),
+        validation_alias=env("RABBITMQ_HOST"),
         description="RabbitMQ host. Empty: the queue is kept in this process, which is right for one.",
     )
     rabbitmq_port: int = Field(
-        5672, ge=1, le=65535, validation_alias=_env("RABBITMQ_PORT"), description="RabbitMQ port."
+        5672, ge=1, le=65535, validation_alias=env("RABBITMQ_PORT"), description="RabbitMQ port."
     )
-    rabbitmq_user: str = Field("admin", validation_alias=_env("RABBITMQ_USER"), description="RabbitMQ user name.")
+    rabbitmq_user: str = Field("admin", validation_alias=env("RABBITMQ_USER"), description="RabbitMQ user name.")
     rabbitmq_password: SecretStr = Field(
-        SecretStr("admin123"), validation_alias=_env("RABBITMQ_PASSWORD"), description="RabbitMQ password."
+        SecretStr("admin123"), validation_alias=env("RABBITMQ_PASSWORD"), description="RabbitMQ password."
     )
     operations_port: int = Field(
         3003,
         ge=0,
         le=65535,
-        validation_alias=_env("TIDINGS_OPERATIONS_PORT"),
+        validation_alias=env("TIDINGS_OPERATIONS_PORT"),
         description="Port for /metrics, /livez and /readyz of each process. Keep it inside. 0: a free one.",
     )
     max_backlog: int = Field(
         200_000,
         ge=100,
-        validation_alias=_env("TIDINGS_MAX_BACKLOG"),
+        validation_alias=env("TIDINGS_MAX_BACKLOG"),
         description="Most due tasks that may wait; beyond that the API answers 503 until workers catch up.",
     )
     rate_per_key: float = Field(
         0.0,
         ge=0,
         le=1_000_000,
-        validation_alias=_env("TIDINGS_RATE_PER_KEY"),
+        validation_alias=env("TIDINGS_RATE_PER_KEY"),
         description="Calls a second that one API key may make, twice as many at once. 0: no limit.",
     )
     rate_per_project: float = Field(
         0.0,
         ge=0,
         le=1_000_000,
-        validation_alias=_env("TIDINGS_RATE_PER_PROJECT"),
+        validation_alias=env("TIDINGS_RATE_PER_PROJECT"),
         description="Calls a second that all keys of a project may make together, twice as many at once. 0: no limit.",
     )
     drain_s: float = Field(
         0.0,
         ge=0,
         le=300,
-        validation_alias=_env("TIDINGS_DRAIN_S"),
+        validation_alias=env("TIDINGS_DRAIN_S"),
         description="Seconds between turning readiness off and stopping, so that a load balancer notices.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        validation_alias=_env("TIDINGS_DATA_DIR"),
+        validation_alias=env("TIDINGS_DATA_DIR"),
         description="Where embedded mode keeps the database and generated secrets. Default: /var/lib/tidings "
         "as root, ~/.local/share/tidings otherwise.",
     )
     log_level: Literal["debug", "info", "warn", "warning", "error"] = Field(
-        "info", validation_alias=_env("LOG_LEVEL"), description="Least level that is logged."
+        "info", validation_alias=env("LOG_LEVEL"), description="Least level that is logged."
     )
     api_key: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_env("TIDINGS_API_KEY"),
+        validation_alias=env("TIDINGS_API_KEY"),
         description="Embedded mode: the first API key (at least 32 characters). Empty: made once and printed.",
     )
     secret: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_env("TIDINGS_SECRET"),
+        validation_alias=env("TIDINGS_SECRET"),
         description="Signs user tokens and receipts (at least 32 characters; `openssl rand -base64 32`). "
         "Empty: made once and kept in the data directory.",
     )
-    fcm_credentials: str = Field(
-        "",
-        validation_alias=_env("TIDINGS_FCM_CREDENTIALS"),
-        description="Path of a Firebase service-account JSON file. Empty: the bundled emulator in embedded mode.",
-    )
-    apns_credentials: str = Field(
-        "",
-        validation_alias=_env("TIDINGS_APNS_CREDENTIALS"),
-        description="Path of a JSON file with the Apple account: topic, key_id, team_id, private_key, or certificate. "
-        "Empty: the bundled emulator in embedded mode, otherwise iPhones are reached through FCM.",
-    )
-    vapid_key: str = Field(
-        "",
-        validation_alias=_env("TIDINGS_VAPID_KEY"),
-        description="Path of the VAPID private key for Web Push, PEM. Empty: embedded mode makes one and keeps it, "
-        "otherwise there is no Web Push.",
-    )
-    vapid_subject: str = Field(
-        "mailto:operator@example.com",
-        validation_alias=_env("TIDINGS_VAPID_SUBJECT"),
-        description="Whom a push service may ask about our messages: mailto: or https: of the operator.",
-    )
-    emulators: str = Field(
-        "",
-        validation_alias=_env("TIDINGS_EMULATORS"),
-        description="Path of a file with the line that `python -m tidings.emulators` printed: use those emulators, "
-        "which run in a process of their own. Empty: embedded mode starts its own.",
+    secret_old: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=env("TIDINGS_SECRET_OLD"),
+        description="The TIDINGS_SECRET of before, while it is being replaced: stored credentials of projects still "
+        "open with it. Empty: there is none.",
     )
     demo: bool = Field(
         True,
-        validation_alias=_env("TIDINGS_DEMO"),
+        validation_alias=env("TIDINGS_DEMO"),
         description="Embedded mode, first start: make a demo user with an emulated phone and send it a notification.",
     )
     max_body_bytes: int = Field(
         1_048_576,
         ge=1024,
-        validation_alias=_env("TIDINGS_MAX_BODY_BYTES"),
+        validation_alias=env("TIDINGS_MAX_BODY_BYTES"),
         description="Largest request body in bytes. A batch may have eight times as much.",
     )
     default_ttl_s: int = Field(
         86_400,
         ge=0,
         le=2_419_200,
-        validation_alias=_env("TIDINGS_DEFAULT_TTL_S"),
+        validation_alias=env("TIDINGS_DEFAULT_TTL_S"),
         description="Seconds for which a notification is worth delivering, when it does not say itself.",
     )
     retry_attempts: int = Field(
         8,
         ge=1,
         le=50,
-        validation_alias=_env("TIDINGS_RETRY_ATTEMPTS"),
+        validation_alias=env("TIDINGS_RETRY_ATTEMPTS"),
         description="Most attempts for one delivery.",
     )
     retry_base_s: float = Field(
         10.0,
         gt=0,
         le=3600,
-        validation_alias=_env("TIDINGS_RETRY_BASE_S"),
+        validation_alias=env("TIDINGS_RETRY_BASE_S"),
         description="Seconds before the second attempt; doubled each time, with full jitter added. Vendors ask for 10.",
     )
     lease_s: float = Field(
         60.0,
         ge=2,
         le=3600,
-        validation_alias=_env("TIDINGS_LEASE_S"),
+        validation_alias=env("TIDINGS_LEASE_S"),
         description="Seconds for which a worker owns a task; when it dies, another takes over after that.",
     )
     rescue_s: float = Field(
         15.0,
         ge=1,
         le=3600,
-        validation_alias=_env("TIDINGS_RESCUE_S"),
+        validation_alias=env("TIDINGS_RESCUE_S"),
         description="Seconds after which a published task that no worker took is published again.",
     )
     retention_days: int = Field(
         90,
         ge=0,
         le=3650,
-        validation_alias=_env("TIDINGS_RETENTION_DAYS"),
+        validation_alias=env("TIDINGS_RETENTION_DAYS"),
         description="Days for which notifications, deliveries and attempts are kept; whole days go after that. "
         "0: for ever.",
     )
     gateway_origins: str = Field(
         "",
-        validation_alias=_env("TIDINGS_GATEWAY_ORIGINS"),
+        validation_alias=env("TIDINGS_GATEWAY_ORIGINS"),
         description="Origins of web pages that may open a WebSocket, separated by commas "
         "(https://app.example.com). Empty: pages of localhost only. *: all.",
     )
@@ -270,7 +245,7 @@ class Settings(BaseSettings):
         3600,
         ge=60,
         le=86_400,
-        validation_alias=_env("TIDINGS_USER_TOKEN_TTL_S"),
+        validation_alias=env("TIDINGS_USER_TOKEN_TTL_S"),
         description="Seconds for which a user token for the gateway is valid, when the call does not say.",
     )
 
@@ -336,12 +311,23 @@ def _secret(field: str) -> bool:
 
 def _unsafe(settings: Settings) -> list[str]:
     """What the types can't say."""
-    secrets = {"TIDINGS_API_KEY": settings.api_key, "TIDINGS_SECRET": settings.secret}
+    secrets = {
+        "TIDINGS_API_KEY": settings.api_key,
+        "TIDINGS_SECRET": settings.secret,
+        "TIDINGS_SECRET_OLD": settings.secret_old,
+    }
     found = [
         f"{name} is too short to be safe: use at least 32 random characters, such as `openssl rand -base64 32`"
         for name, secret in secrets.items()
         if 0 < len(secret.get_secret_value()) < 32
     ]
+    try:
+        settings.networks()
+    except ValueError:
+        found.append(
+            f"TIDINGS_ALLOWED_NETWORKS is {settings.allowed_networks!r}: it must be ranges such as 10.1.0.0/16, "
+            "separated by commas"
+        )
     key = settings.api_key.get_secret_value()
     if not (key.isascii() and key.isprintable()) or " " in key:
         found.append("TIDINGS_API_KEY must be ASCII letters, digits and signs without spaces: it travels in a header")

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 USER_TOKENS = "user tokens"
 RECEIPTS = "receipts"
+UNSUBSCRIBE = "unsubscribe"
 
 MAX_TOKEN_CHARS = 4096
 MAX_TOKEN_TTL_S = 86_400
@@ -34,11 +35,15 @@ _OPTIONS: Any = {
     "strict_aud": True,
 }
 
-_LETTER_OF_CHANNEL = {"push": "p", "websocket": "w", "email": "e", "sms": "s"}
+_LETTER_OF_CHANNEL = {"push": "p", "websocket": "w", "email": "e", "sms": "s", "chat": "c"}
 _CHANNEL_OF_LETTER = {letter: channel for channel, letter in _LETTER_OF_CHANNEL.items()}
 _RECEIPT = re.compile(
-    r"(([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.([pwes])\.(0|[1-9][0-9]{0,18}))\.([A-Za-z0-9_-]{22})", re.ASCII
+    r"(([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.([pwesc])\.(0|[1-9][0-9]{0,18}))\.([A-Za-z0-9_-]{22})", re.ASCII
 )
+_UNSUBSCRIBE = re.compile(
+    r"([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.([A-Za-z0-9_-]{22})(?:\.([A-Za-z0-9_.-]{1,64}))?", re.ASCII
+)
+EVERYTHING = "*"  # the category that stands for all
 
 
 class Fault(StrEnum):
@@ -76,6 +81,14 @@ class Receipt(Struct, frozen=True):
     notification_id: int
     channel: str
     device_id: int
+
+
+class Unsubscription(Struct, frozen=True):
+    """Who wants no more email of which category. `*`: of any that has no rule of its own."""
+
+    project_id: int
+    user_id: int
+    category: str
 
 
 def derive(secret: bytes, purpose: str) -> bytes:
@@ -172,6 +185,30 @@ def verify_receipt(secret: bytes, text: str) -> Receipt:
     if not hmac.compare_digest(_seal(secret, body), seal):
         raise BadToken(Fault.BAD_SIGNATURE)
     return Receipt(int(project_id), int(notification_id), _CHANNEL_OF_LETTER[letter], int(device_id))
+
+
+def sign_unsubscribe(secret: bytes, project_id: int, user_id: int, category: str) -> str:
+    """A text of URL-safe characters that turns a user's email of one category off, and can do nothing else.
+
+    `project.user.signature`, and `.category` unless that is `*`. It never expires: a mail may be opened years later,
+    and RFC 8058 §3.1 wants the address itself to be the proof. ValueError for what is no category.
+    """
+    text = f"{project_id}.{user_id}.{_seal(secret, f'{project_id}.{user_id}.{category}')}"
+    text = text if category == EVERYTHING else f"{text}.{category}"
+    if _UNSUBSCRIBE.fullmatch(text) is None:
+        raise ValueError("a category has 1 to 64 letters, digits, dots, dashes or underscores, or is *")
+    return text
+
+
+def verify_unsubscribe(secret: bytes, text: str) -> Unsubscription:
+    """What `sign_unsubscribe` wrote. Raises BadToken, and nothing else, for every other text."""
+    found = _UNSUBSCRIBE.fullmatch(text)
+    if found is None:
+        raise BadToken(Fault.MALFORMED)
+    project_id, user_id, seal, category = found.groups(default=EVERYTHING)
+    if not hmac.compare_digest(_seal(secret, f"{project_id}.{user_id}.{category}"), seal):
+        raise BadToken(Fault.BAD_SIGNATURE)
+    return Unsubscription(int(project_id), int(user_id), category)
 
 
 def _seal(secret: bytes, body: str) -> str:

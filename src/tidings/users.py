@@ -13,7 +13,10 @@ SQL = load("users")
 
 UserId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The user's id", examples=[1])]
 Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["John Doe"])]
-Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)", examples=["user@example.com"])]
+Email = Annotated[
+    str,
+    Meta(max_length=254, pattern=r"^[^@\s\x1c-\x1f\x85]+@[^@\s\x1c-\x1f\x85]+$(?!\n)", examples=["user@example.com"]),
+]
 Phone = Annotated[str, Meta(max_length=32, pattern=r"^\+?[0-9][0-9 ().\-]{2,30}$(?!\n)", examples=["+1234567890"])]
 ExternalId = Annotated[
     str, Meta(min_length=1, max_length=255, description="Your own id of the user", examples=["u-42"])

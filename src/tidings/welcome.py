@@ -1,21 +1,12 @@
 """What `tidings serve` prints when it is up: the walk of a first notification, then where things are."""
 
-import asyncio
-import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from tidings import devices, notifications, users
 from tidings.app import App
-from tidings.devices import NewDevice
-from tidings.notifications import Accepted, Entry, NewNotification
-from tidings.projects import DEFAULT_PROJECT_ID
-from tidings.users import NewUser
+from tidings.demo import DEMO_EMAIL, DEMO_NUMBER, Walk, meet
 
-DEMO_USER = "demo"
-DEMO_PHONE = "confirming-demo-phone"  # the emulator's phone of this name confirms what it gets
-DEMO_IPHONE = "7d" * 32  # made to confirm by `demo`
-WALK_TIMEOUT_S = 10.0
+WHERE = {"fcm": "phone", "apns": "iPhone", "webpush": "browser", "smtp": "mailbox", "twilio": "SMS inbox"}
 
 
 async def welcome(app: App) -> None:
@@ -24,44 +15,29 @@ async def welcome(app: App) -> None:
         return
     user_id = 1
     if app.settings.embedded and app.settings.demo and app.emulator_url:
-        user_id = await demo(app)
+        user_id, walk = await meet(app)
+        if walk is not None:
+            print("\n".join(told(walk)), flush=True)
     print("\n".join(addresses(app, user_id)), flush=True)
 
 
-async def demo(app: App) -> int:
-    """The demo user's id. The user is made at the first start, with a phone and a first notification."""
-    if app.emulators is not None:
-        app.emulators.phones.register(DEMO_IPHONE, confirms=True)
-    known = await users.list_users(app.db, DEFAULT_PROJECT_ID, 0, 1, DEMO_USER, None)
-    if known:
-        return known[0].id
-    user = await users.create(app.db, DEFAULT_PROJECT_ID, NewUser(external_id=DEMO_USER, name="Demo User"))
-    await devices.register(app.db, DEFAULT_PROJECT_ID, user.id, NewDevice(DEMO_PHONE, "android"))
-    await devices.register(app.db, DEFAULT_PROJECT_ID, user.id, NewDevice(DEMO_IPHONE, "ios"))
-    new = NewNotification(user.id, "Good tidings", "Your first notification has arrived.", {"demo": True})
-    accepted = await app.services.intake.accept(Entry(DEFAULT_PROJECT_ID, new, app.settings.default_ttl_s))
-    print("\n".join(await walk(app, accepted)), flush=True)
-    return user.id
-
-
-async def walk(app: App, accepted: Accepted) -> list[str]:
-    """Follow a notification until it is delivered, and tell it."""
-    deadline = time.monotonic() + WALK_TIMEOUT_S
-    while True:
-        row = await notifications.get_row(app.db, DEFAULT_PROJECT_ID, accepted.id)
-        if row["status"] == "delivered" or time.monotonic() > deadline:
-            break
-        await asyncio.sleep(0.02)
+def told(walk: Walk) -> list[str]:
+    """The walk of the first notification: its steps, then whom it reached."""
+    notification = walk.notification
     steps: Sequence[tuple[str, datetime | None]] = (
-        ("accepted", row["created_at"]),
-        ("sent", row["sent_at"]),
-        ("delivered", row["delivered_at"]),
+        ("accepted", notification.created_at),
+        ("sent", notification.sent_at),
+        ("delivered", notification.delivered_at),
     )
-    lines = ["", f"The first notification (id {accepted.id}) went to the emulated phones of the demo user:"]
+    lines = ["", f"The first notification (id {notification.id}) went to the demo user, whose devices are emulated:"]
     for step, at in steps:
         when = f"{at:%H:%M:%S.%f}"[:-3] + "Z" if at else "not yet"
-        after = f"  +{(at - row['created_at']).total_seconds() * 1000:.0f} ms" if at and step != "accepted" else ""
+        took = f"  +{(at - notification.created_at).total_seconds() * 1000:.0f} ms" if at else ""
+        after = "" if step == "accepted" else took
         lines.append(f"  {step:10} {when}{after}")
+    for delivery in walk.deliveries:
+        where = WHERE.get(delivery.provider or "", delivery.channel)
+        lines.append(f"  {where:12} {delivery.status}{f' ({delivery.reason})' if delivery.reason else ''}")
     return lines
 
 
@@ -72,7 +48,9 @@ def addresses(app: App, user_id: int) -> list[str]:
     if app.gateway_url:
         lines.append(f"  WebSocket  {app.gateway_url}")
     if app.emulator_url:
-        lines.append(f"  emulators  {app.emulator_url}/phones (what the emulated phones received)")
+        url = app.emulator_url
+        lines.append(f"  emulators  {url}/phones  {url}/browsers  (what they received)")
+        lines.append(f"             {url}/mailboxes/{DEMO_EMAIL}  {url}/inboxes/{DEMO_NUMBER}")
     if app.new_key:
         lines.append(f"  API key    {app.new_key}   (shown this once)")
     elif app.settings.api_key.get_secret_value():

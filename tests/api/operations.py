@@ -10,7 +10,7 @@ from tidings.api.openapi import document
 from tidings.app import App
 from tidings.projects import Scope
 
-TABLES = ("users", "devices", "notifications", "broadcasts", "tasks", "events", "idempotency_keys")
+TABLES = ("users", "devices", "notifications", "broadcasts", "tasks", "events", "idempotency_keys", "provider_accounts")
 
 
 class Operation(Struct, frozen=True):
@@ -27,7 +27,7 @@ class Operation(Struct, frozen=True):
     def url(self, **ids: object) -> str:
         """The path with these ids in it; ids not given are 1."""
         path = self.path
-        for name in ("user_id", "device_id", "notification_id", "broadcast_id", "receipt"):
+        for name in ("user_id", "device_id", "notification_id", "broadcast_id", "account_id", "receipt"):
             path = path.replace("{" + name + "}", str(ids.get(name, 1)))
         return path
 

@@ -106,7 +106,8 @@ def mutations(operation: Operation) -> Iterator[Case]:
         else:
             wrong += [b'"7"', b"true", b"0", b"-1", b"{}"]
         for to in wrong:
-            yield f"{to!r} as {name}", changed(to), 422, "*", pointer
+            inside = "/0" if isinstance(value, list) and to == b"[1]" else ""
+            yield f"{to!r} as {name}", changed(to), 422, "*", pointer + inside
 
 
 async def refused(client: httpx.AsyncClient, operation: Operation, url: str, case: Case) -> str:

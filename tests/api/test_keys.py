@@ -9,6 +9,7 @@ import pytest
 from tests.api.operations import KEYED, OPERATIONS, Operation, rows
 from tests.conftest import Project, client_of, make_project
 from tidings import projects
+from tidings.api.examples import BODIES
 from tidings.app import App
 from tidings.clock import now
 from tidings.projects import Scope
@@ -42,6 +43,7 @@ def test_only_these_need_no_key() -> None:
         "confirm_receipt",
         "healthcheck",
         "read_vapid_public_key",
+        "take_reports",
     }
 
 
@@ -89,14 +91,16 @@ async def test_ids_of_another_project(app: App, project: Project, other: Project
     later = {"user_id": user_id, "title": "Later", "scheduled_time": "2036-04-29T09:00:00Z"}
     notification = await other.client.post("/api/notifications/schedule", json=later)
     broadcast = await other.client.post("/api/broadcasts", json={"title": "To all"})
+    account = await other.client.post("/api/providers", json=BODIES["create_provider_account"])
     theirs = {
         "user_id": user_id,
         "device_id": device_id,
         "notification_id": notification.json()["id"],
         "broadcast_id": broadcast.json()["id"],
+        "account_id": account.json()["id"],
     }
     nobody = dict.fromkeys(theirs, 2**62)
-    tables = ("users", "devices", "notifications")
+    tables = ("users", "devices", "notifications", "provider_accounts")
     before = await rows(app, other.id)
     found, missing = [await call(app, operation, project.key, **ids) for ids in (theirs, nobody)]
     after = await rows(app, other.id)

@@ -58,7 +58,10 @@ def test_recorded_answer(path: Path) -> None:
     assert entry.source
     got = msgspec.to_builtins(outcome(answer))
     got.pop("detail", None)
-    defaults: dict[str, dict[str, Any]] = {"retry": {"account_wide": False}, "gone": {"since": None}}
+    defaults: dict[str, dict[str, Any]] = {
+        "retry": {"account_wide": False, "maybe_taken": False},
+        "gone": {"since": None},
+    }
     assert got == defaults.get(entry.outcome["type"], {}) | entry.outcome
 
 
@@ -218,6 +221,6 @@ def test_deeply_nested_body_is_an_outcome() -> None:
 
 
 def test_a_failure_waits_only_if_the_message_may_have_left() -> None:
-    assert outcome_of_failure(Failure(True, True, "late")) == Retry(Reason.TIMEOUT, "late", after_s=10.0)
-    assert outcome_of_failure(Failure(False, True, "cut")) == Retry(Reason.CONNECTION, "cut", after_s=10.0)
+    assert outcome_of_failure(Failure(True, True, "late")) == Retry(Reason.TIMEOUT, "late", 10.0, maybe_taken=True)
+    assert outcome_of_failure(Failure(False, True, "cut")) == Retry(Reason.CONNECTION, "cut", 10.0, maybe_taken=True)
     assert outcome_of_failure(Failure(False, False, "no")) == Retry(Reason.CONNECTION, "no", after_s=None)

@@ -82,8 +82,10 @@ async def test_every_kind_of_message_is_valid_to_fcm(provider: FcmProvider, devi
         assert isinstance(await provider.send(sent), Sent)
 
 
-def retry(reason: Reason, after_s: float | None = 10.0, account_wide: bool = False) -> Retry:
-    return Retry(reason, after_s=after_s, account_wide=account_wide)
+def retry(
+    reason: Reason, after_s: float | None = 10.0, account_wide: bool = False, *, maybe_taken: bool = False
+) -> Retry:
+    return Retry(reason, after_s=after_s, account_wide=account_wide, maybe_taken=maybe_taken)
 
 
 # The emulator's magic tokens and what they must lead to; `detail` is compared apart.
@@ -108,10 +110,10 @@ MAGIC: dict[str, Outcome] = {
     "permission-denied": Paused(Reason.CREDENTIALS),
     "wrong-project": Paused(Reason.WRONG_ACCOUNT),
     "flaky-1": retry(Reason.UNAVAILABLE),
-    "drop-once": retry(Reason.CONNECTION),
-    "drop": retry(Reason.CONNECTION),
-    "lost": retry(Reason.CONNECTION),
-    "reset": retry(Reason.CONNECTION),
+    "drop-once": retry(Reason.CONNECTION, maybe_taken=True),
+    "drop": retry(Reason.CONNECTION, maybe_taken=True),
+    "lost": retry(Reason.CONNECTION, maybe_taken=True),
+    "reset": retry(Reason.CONNECTION, maybe_taken=True),
 }
 
 
@@ -149,7 +151,7 @@ async def test_a_message_that_may_have_been_taken_is_not_sent_again_unasked(
 async def test_no_answer_in_time(vendor: Emulators) -> None:
     provider = await open_fcm(account(vendor, timeout_s=0.3))
     got = await provider.send(message("timeout-1"))
-    assert got == Retry(Reason.TIMEOUT, "no answer in time", after_s=10.0)
+    assert got == Retry(Reason.TIMEOUT, "no answer in time", after_s=10.0, maybe_taken=True)
     assert isinstance(await provider.send(message("phone-4")), Sent)
     await provider.close()
 

@@ -50,7 +50,10 @@ def test_recorded_answer(path: Path) -> None:
     got = msgspec.to_builtins(outcome(answer))
     detail = got.pop("detail", "")
     assert detail.startswith(str(entry.status)) or entry.outcome["type"] == "sent"
-    defaults: dict[str, dict[str, Any]] = {"retry": {"account_wide": False}, "gone": {"since": None}}
+    defaults: dict[str, dict[str, Any]] = {
+        "retry": {"account_wide": False, "maybe_taken": False},
+        "gone": {"since": None},
+    }
     assert got == defaults.get(entry.outcome["type"], {}) | entry.outcome
 
 
@@ -107,6 +110,6 @@ def test_deeply_nested_body_is_an_outcome() -> None:
 
 
 def test_a_failure_waits_only_if_the_message_may_have_left() -> None:
-    assert outcome_of_failure(Failure(True, True, "late"), 10) == Retry(Reason.TIMEOUT, "late", 10)
-    assert outcome_of_failure(Failure(False, True, "cut"), 10) == Retry(Reason.CONNECTION, "cut", 10)
+    assert outcome_of_failure(Failure(True, True, "late"), 10) == Retry(Reason.TIMEOUT, "late", 10, maybe_taken=True)
+    assert outcome_of_failure(Failure(False, True, "cut"), 10) == Retry(Reason.CONNECTION, "cut", 10, maybe_taken=True)
     assert outcome_of_failure(Failure(False, False, "no"), 10) == Retry(Reason.CONNECTION, "no", None)

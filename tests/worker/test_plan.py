@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tidings.preferences import allows
 from tidings.worker.plan import RANK, Address, Ending, Known, Plan, Subject, plan, status_of, subjects_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -113,16 +114,33 @@ def test_the_best_delivery_decides() -> None:
 
 
 def test_rows_of_one_notification_become_one_subject() -> None:
-    def row(notification_id: int, device_id: int | None) -> dict[str, Any]:
+    def row(notification_id: int, device_id: int | None, **changes: Any) -> dict[str, Any]:
         return {
             **msgspec.structs.asdict(subject(id=notification_id)),
             "data": '{"a":1}',
+            "routing": None,
+            "preferences": None,
+            "email": "ann@example.com",
+            "phone": None,
+            "chat_url": None,
+            "email_blocked": "bounced",
+            "sms_blocked": None,
             "scheduled_time": None,
             "device_id": device_id,
             "device_type": "android",
             "device_token": f"token-{device_id}",
+            **changes,
         }
 
-    made = subjects_of([row(1, 7), row(1, 8), row(2, None)], msgspec.json.decode)
-    assert [(s.id, [a.device_id for a in s.addresses]) for s in made] == [(1, [7, 8]), (2, [])]
+    rows = [
+        row(1, 7),
+        row(1, 8),
+        row(2, None),
+        row(3, None, routing="sms,email", preferences='{"rules":{"*/sms":false}}'),
+    ]
+    made = subjects_of(rows, msgspec.json.decode)
+    assert [(s.id, [a.device_id for a in s.addresses]) for s in made] == [(1, [7, 8]), (2, []), (3, [0])]
     assert made[0].data == {"a": 1}
+    assert made[2].addresses == (Address("email", 0, "", "ann@example.com"),)
+    assert (made[0].blocked, made[2].blocked) == ({}, {"email": "bounced"})
+    assert made[2].preferences is not None and not allows(made[2].preferences, None, "sms")

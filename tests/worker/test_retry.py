@@ -58,6 +58,24 @@ def test_a_pause_does_not_use_up_an_attempt() -> None:
     assert (step.status, step.counts) == ("pending", False)
 
 
+def test_a_call_that_was_not_made_waits_as_long_as_its_pace_says_and_is_no_attempt() -> None:
+    step = next_step(Retry(Reason.UNAVAILABLE, after_s=1), POLICY.attempts, POLICY, NOW, LATER, 1.0, called=False)
+    assert (step.status, step.counts, step.next_attempt_at) == ("pending", False, NOW + timedelta(seconds=1))
+
+
+def test_an_account_that_is_too_fast_uses_up_no_attempt() -> None:
+    outcome = Retry(Reason.RATE_LIMITED, after_s=60, account_wide=True)
+    step = next_step(outcome, POLICY.attempts, POLICY, NOW, LATER, 0.0)
+    assert (step.status, step.counts, step.next_attempt_at) == ("pending", False, NOW + timedelta(seconds=60))
+
+
+def test_what_may_have_been_taken_is_not_sent_again_where_once_is_the_rule() -> None:
+    for maybe_taken, status in ((True, "failed"), (False, "pending")):
+        outcome = Retry(Reason.CONNECTION, maybe_taken=maybe_taken)
+        assert next_step(outcome, 1, POLICY, NOW, LATER, 0.0, once=True).status == status
+        assert next_step(outcome, 1, POLICY, NOW, LATER, 0.0).status == "pending"
+
+
 @given(st.integers(1, 100), st.floats(0, 1), st.floats(0, 7200) | st.none())
 def test_no_retry_is_ever_early(attempt: int, jitter: float, after_s: float | None) -> None:
     policy = Policy(attempts=200, base_s=10.0)

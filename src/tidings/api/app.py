@@ -18,8 +18,13 @@ from tidings.api import (
     limits,
     notifications,
     openapi,
+    preferences,
     problems,
+    providers,
     receipts,
+    reports,
+    suppressions,
+    unsubscribe,
     users,
 )
 from tidings.api.services import Services
@@ -27,10 +32,15 @@ from tidings.api.services import Services
 ROUTES: list[Any] = [
     *users.ROUTES,
     *devices.ROUTES,
+    *preferences.ROUTES,
     *notifications.ROUTES,
     *broadcasts.ROUTES,
     *dead_letters.ROUTES,
+    *providers.ROUTES,
+    *suppressions.ROUTES,
     *receipts.ROUTES,
+    *reports.ROUTES,
+    *unsubscribe.ROUTES,
     *health.ROUTES,
 ]
 

@@ -103,6 +103,26 @@ REFUSED = {
     ],
 }
 
+# The key of the example in RFC 8291, appendix A: everybody has it, so it is good for nothing else.
+VAPID = {"private_key": "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw", "subject": "mailto:push@example.com"}
+ACCOUNT = {
+    "id": 1,
+    "provider": "webpush",
+    "name": "Browsers",
+    "priority": 0,
+    "enabled": True,
+    "emulated": False,
+    "summary": {
+        "public_key": "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8",
+        "subject": "mailto:push@example.com",
+    },
+    "expires_at": None,
+    "created_at": "2026-04-28T12:00:00Z",
+    "updated_at": "2026-04-28T12:00:00Z",
+    "check": None,
+}
+UNASKED = {"verdict": "unknown", "detail": "This vendor has no call that could tell."}
+
 DEAD = {
     "notification_id": 1,
     "user_id": 1,
@@ -117,17 +137,38 @@ DEAD = {
     "failed_at": "2026-04-28T12:10:05Z",
 }
 
+SUPPRESSED = {
+    "channel": "email",
+    "address": "user@example.com",
+    "reason": "manual",
+    "created_at": "2026-04-28T12:00:00Z",
+    "detail": "asked for it by telephone",
+}
+
+ALLOWED = {
+    "preferences": [
+        {"category": "*", "channel": "sms", "enabled": False},
+        {"category": "marketing", "channel": "email", "enabled": False},
+    ],
+    "quiet_hours": {"from": "22:00", "until": "07:00", "timezone": "Europe/Zurich", "action": "hold"},
+}
+
 BODIES: dict[str, Any] = {
     "create_user": JOHN,
     "upsert_user": OWN,
     "change_user": {"name": "Jane Doe", "phone": None},
     "mint_token": {"ttl_s": 3600},
     "register_device": PHONE,
+    "replace_preferences": ALLOWED,
+    "change_preferences": {"preferences": [{"category": "marketing", "channel": "email", "enabled": True}]},
     "send_notification": MESSAGE,
     "schedule_notification": REMINDER,
     "send_batch": {"notifications": [MESSAGE, {"user_id": 999, "title": "Nobody has this id"}]},
     "send_broadcast": NEWS,
     "redrive": {"channel": "push", "since": "2026-04-28T12:00:00Z"},
+    "add_suppression": {"address": "user@example.com", "detail": "asked for it by telephone"},
+    "create_provider_account": {"provider": "webpush", "name": "Browsers", "credentials": VAPID},
+    "change_provider_account": {"name": "All browsers", "credentials": VAPID},
 }
 
 ANSWERS: dict[str, Any] = {
@@ -143,6 +184,9 @@ ANSWERS: dict[str, Any] = {
     "get_presence": {"user_id": 1, "online": True, "sockets": 1, "last_seen_at": "2026-04-28T12:00:00Z"},
     "register_device": DEVICE,
     "list_devices": [DEVICE],
+    "get_preferences": ALLOWED,
+    "replace_preferences": ALLOWED,
+    "change_preferences": {**ALLOWED, "preferences": [{"category": "marketing", "channel": "email", "enabled": True}]},
     "send_notification": PENDING,
     "schedule_notification": SCHEDULED,
     "send_batch": {"accepted": 1, "ids": [1, None], "errors": [REFUSED]},
@@ -160,6 +204,19 @@ ANSWERS: dict[str, Any] = {
     },
     "list_dead_letters": [DEAD],
     "redrive": {"deliveries": 12, "notifications": 10},
+    "list_suppressions": [SUPPRESSED],
+    "add_suppression": SUPPRESSED,
+    "take_mail": {"taken": 1},
+    "create_provider_account": {**ACCOUNT, "check": UNASKED},
+    "list_provider_accounts": [ACCOUNT],
+    "get_provider_account": ACCOUNT,
+    "change_provider_account": {
+        **ACCOUNT,
+        "name": "All browsers",
+        "updated_at": "2026-04-29T12:00:00Z",
+        "check": UNASKED,
+    },
+    "check_provider_account": {"verdict": "good", "detail": ""},
     "read_vapid_public_key": {
         "public_key": "BNCp4F8ku7253vme4Cfz9lCvZH1-2vQhhhhtZ2RHzIa0wCnTZoEpC-14eHd2XyYDTqkTpXF4Son94tk3GTX7MpE"
     },
@@ -178,8 +235,14 @@ NOT_FOUND = {
     "get_notification": "notification_not_found",
     "cancel_notification": "notification_not_found",
     "get_broadcast": "broadcast_not_found",
+    **dict.fromkeys(("get_provider_account", "change_provider_account"), "account_not_found"),
+    **dict.fromkeys(("delete_provider_account", "check_provider_account"), "account_not_found"),
+    "remove_suppression": "suppression_not_found",
+    "take_reports": "route_not_found",
     "confirm_receipt": "receipt_invalid",
     "read_vapid_public_key": "route_not_found",
 }
+FORBIDDEN = {"take_reports": "report_forged"}
 CONFLICTS = {"create_user": "external_id_taken", "change_user": "external_id_taken"}
-INVALID = ("invalid_field", "/device_type", "Invalid enum value 'phone'")
+CONFLICTS |= dict.fromkeys(("create_provider_account", "change_provider_account"), "account_name_taken")
+INVALID = ("invalid_field", "/device_type", "Invalid enum value")

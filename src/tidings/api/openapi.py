@@ -26,10 +26,14 @@ DESCRIPTION = (
 TAGS = [
     Tag("Users", "People who can be reached."),
     Tag("Devices", "The push addresses of a user."),
+    Tag("Preferences", "What a user allows, and when they are not to be disturbed."),
     Tag("Notifications", "One thing to say to one user."),
     Tag("Broadcasts", "One thing to say to everyone who is connected."),
     Tag("Dead letters", "What failed for good, why, and sending it again."),
+    Tag("Providers", "A project's own accounts at vendors."),
     Tag("Client", "For the programs on the devices."),
+    Tag("Suppressions", "Addresses that must not be written to any more."),
+    Tag("Reports", "Where vendors report what became of messages."),
     Tag("Receipts", "How a device confirms what it got."),
     Tag("Health", "Whether the service is well."),
 ]
@@ -163,6 +167,8 @@ def _problem(operation: dict[str, Any], status: int) -> dict[str, Any]:
     code, detail, found = cls.default_code, "", []
     if status == 404:
         code = examples.NOT_FOUND.get(name, "user_not_found")
+    elif status == 403:
+        code = examples.FORBIDDEN.get(name, code)
     elif status == 409:
         code = examples.CONFLICTS.get(name, code)
     elif status == 400 and "requestBody" not in operation:

@@ -135,6 +135,7 @@ _PATH = re.compile(r" - at `\$([^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`$", re.DOTALL)
+_ENUM = "Invalid enum value"
 _ANY_KEY = "[...]"  # how msgspec writes that it was some value of a map: the pointer then names the map
 
 
@@ -145,6 +146,8 @@ def field_error(error: msgspec.ValidationError, prefix: str = "") -> FieldError:
     said = text[: path.start()] if path else text
     steps = path[1].partition(_ANY_KEY)[0] if path else ""
     pointer = prefix + "".join(f"/{name or index}" for name, index in _STEP.findall(steps))
+    if said.startswith(_ENUM):
+        said = _ENUM  # and then the value, which may be an address that stands in the wrong place
     for pattern, code in ((_UNKNOWN, "unknown_field"), (_MISSING, "missing_field")):
         if named := pattern.match(said):
             if len(said) > MOST_DETAIL:

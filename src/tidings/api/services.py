@@ -1,5 +1,6 @@
 """What the routes use. Made by the composition root, carried by the application's state."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Request
@@ -11,10 +12,15 @@ from tidings.api.limits import Limits
 from tidings.bus import Bus
 from tidings.db import Pool
 from tidings.projects import KeyRing, Principal
+from tidings.providers.credentials import Outside
+from tidings.providers.report_reader import ReportReader
+from tidings.providers.report_secrets import Secrets
 from tidings.queue import Queue
 from tidings.settings import Settings
+from tidings.vault import Vault
 
 Call = Request[Principal, Any, Any]
+ReportSecrets = Callable[[str, int], Awaitable[Secrets | None]]  # vendor, account id (0: the operator's)
 
 
 class Services(Struct, frozen=True):
@@ -22,6 +28,12 @@ class Services(Struct, frozen=True):
     and reports: a replica, if there is one, which may lag behind.
 
     `subscriptions`: where browsers' subscriptions may lead; None, like `vapid_public_key`, without Web Push.
+
+    `report_secrets`: what proves that a report is that vendor's for that account; None (like `reports`): none are
+    awaited. `unsubscribe_key`: empty, nobody can unsubscribe by a link.
+
+    `vault`: seals credentials of projects' accounts; `outside`: where those accounts may lead;
+    `chats`: where chat URLs of users may.
     """
 
     settings: Settings
@@ -36,6 +48,12 @@ class Services(Struct, frozen=True):
     vapid_public_key: str | None
     token_key: bytes
     receipt_key: bytes
+    vault: Vault | None = None
+    unsubscribe_key: bytes = b""
+    reports: ReportReader | None = None
+    report_secrets: ReportSecrets | None = None
+    outside: Outside = Outside()
+    chats: Guard = Guard()
 
 
 def services(request: Request[Any, Any, Any]) -> Services:

@@ -1,23 +1,25 @@
 """Routes of users, their tokens for the gateway, and whether they are online."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from litestar import Response, delete, get, patch, post, put
 from litestar.params import FromPath, QueryParameter
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, UnsetType
 
 from tidings import users
 from tidings.api.auth import ADMIN, READ
 from tidings.api.bodies import decode, raw_body, takes
 from tidings.api.idempotency import IdempotencyKey, once
 from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
-from tidings.api.problems import problems
+from tidings.api.problems import invalid, problems
 from tidings.api.services import Call, services
 from tidings.bus import BusUnavailable
 from tidings.clock import now
 from tidings.db import Connection, Pool
-from tidings.errors import NotFound, Unavailable
+from tidings.errors import FieldError, NotFound, Unavailable
+from tidings.providers.apprise_url import ChatUrlError, parse_chat_url
 from tidings.signing import mint_user_token
 from tidings.users import NewUser, User, UserChange, UserUpsert
 
@@ -29,6 +31,16 @@ def known(user_id: int) -> int:
     if not 1 <= user_id <= MOST_ID:
         raise NotFound(code="user_not_found")
     return user_id
+
+
+async def check_chat_url(request: Call, text: str | UnsetType | None) -> None:
+    """Raises `Invalid`, without the URL, when it leads to no service, or to a server that must not be called."""
+    if not isinstance(text, str):
+        return
+    try:
+        await asyncio.to_thread(parse_chat_url, text, services(request).chats)
+    except ChatUrlError as error:
+        raise invalid(FieldError("/chat_url", "invalid_field", str(error))) from None
 
 
 @post(
@@ -44,6 +56,7 @@ async def create_user(request: Call, idempotency_key: IdempotencyKey = None) -> 
     """A person who can be reached. All fields are optional; `external_id` is your own id of them."""
     body = await raw_body(request, services(request).settings.max_body_bytes)
     new = decode(body, NewUser)
+    await check_chat_url(request, new.chat_url)
 
     async def do(db: Pool | Connection) -> tuple[int, User]:
         return 201, await users.create(db, request.user.project_id, new)
@@ -63,7 +76,9 @@ async def create_user(request: Call, idempotency_key: IdempotencyKey = None) -> 
 async def upsert_user(request: Call) -> Response[User]:
     """Made if new (201), otherwise the fields that are given are changed (200). Twice is safe."""
     body = await raw_body(request, services(request).settings.max_body_bytes)
-    user, created = await users.upsert(services(request).db, request.user.project_id, decode(body, UserUpsert))
+    wanted = decode(body, UserUpsert)
+    await check_chat_url(request, wanted.chat_url)
+    user, created = await users.upsert(services(request).db, request.user.project_id, wanted)
     return Response(user, status_code=201 if created else 200)
 
 
@@ -103,6 +118,7 @@ async def change_user(request: Call, user_id: FromPath[int], idempotency_key: Id
     """Only the fields that are given change; null empties one."""
     body = await raw_body(request, services(request).settings.max_body_bytes)
     wanted = decode(body, UserChange)
+    await check_chat_url(request, wanted.chat_url)
 
     async def do(db: Pool | Connection) -> tuple[int, User]:
         return 200, await users.change(db, request.user.project_id, known(user_id), wanted)

@@ -13,7 +13,8 @@ from tidings.errors import SetupError
 class Address(Struct, frozen=True):
     """`ca_pem`: the root certificate of all addresses with TLS. `plain_url`: what the phones received.
 
-    `service_account`, `apns_account`: what Tidings is configured with to send to them.
+    `service_account` and the `_account` fields: what Tidings is configured with to send to them; `smtp_account` is
+    JSON text, "" when there is no relay.
     """
 
     fcm_url: str
@@ -22,6 +23,11 @@ class Address(Struct, frozen=True):
     service_account: dict[str, str]
     apns_url: str = ""
     apns_account: dict[str, str] = {}
+    twilio_url: str = ""
+    twilio_account: dict[str, str] = {}
+    vonage_url: str = ""
+    vonage_account: dict[str, str] = {}
+    smtp_account: str = ""
 
     @classmethod
     def of(cls, emulators: Emulators) -> Self:
@@ -33,6 +39,11 @@ class Address(Struct, frozen=True):
             service_account=emulators.service_account,
             apns_url=emulators.apns.url,
             apns_account=emulators.apns.apns.account(),
+            twilio_url=emulators.fcm_url,
+            twilio_account=emulators.sms.twilio.account(),
+            vonage_url=emulators.fcm_url,
+            vonage_account=emulators.sms.vonage.account(),
+            smtp_account=msgspec.json.encode(emulators.smtp.account()).decode(),
         )
 
 

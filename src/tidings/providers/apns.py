@@ -17,6 +17,7 @@ from tidings.providers.apns_connections import Connection, Connections, is_sent_
 from tidings.providers.apns_message import Push, build
 from tidings.providers.apns_token import ProviderToken, ProviderTokens
 from tidings.providers.contract import Message, Outcome, Sent
+from tidings.providers.quoted import quotable
 
 REPEATS_REST_S = 60.0
 """After a repeat met a 5xx too: no more of them for that long, so that an ailing APNs gets no double load."""
@@ -79,7 +80,9 @@ class ApnsProvider:
                 answer, token = await self._again(then, answer, push, connection, token)
         if isinstance(answer, Failure):
             return outcome_of_failure(answer)
-        secrets = (push.token, token.value) if token is not None else (push.token,)
+        secrets: tuple[str, ...] = (push.token, token.value) if token is not None else (push.token,)
+        if answer.status != 200:
+            secrets += quotable(message)
         return outcome_of(answer, secrets, now(), self._account.unavailable_wait_s)
 
     async def close(self) -> None:

@@ -154,7 +154,8 @@ def outcome_of(
 def outcome_of_failure(failure: Failure) -> Retry:
     """No answer: again over a fresh connection, with the same `apns-id` and collapse id."""
     reason = Reason.TIMEOUT if failure.timed_out else Reason.CONNECTION
-    return Retry(reason, failure.detail, after_s=RECONNECT_WAIT_S if failure.maybe_sent else None)
+    wait_s = RECONNECT_WAIT_S if failure.maybe_sent else None
+    return Retry(reason, failure.detail, after_s=wait_s, maybe_taken=failure.maybe_sent)
 
 
 def _detail(told: Told, secrets: tuple[str, ...]) -> str:

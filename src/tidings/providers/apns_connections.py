@@ -95,7 +95,7 @@ class Connection:
 
     async def _exchange(self, request: StreamRequest) -> Answer | Failure:
         breaks = self._breaks
-        answer = await exchange(request, _KEPT_HEADERS)
+        answer = await exchange(request, _KEPT_HEADERS, bodiless=200)
         if isinstance(answer, Failure):
             if not answer.timed_out:
                 self._breaks += 1

@@ -25,7 +25,7 @@ ID_KEY = "tidings_id"
 RECEIPT_KEY = "tidings_receipt"
 
 # Apple does not promise a length, only hexadecimal; tokens of Live Activities are longer than others.
-_TOKEN = re.compile(r"(?:[0-9a-fA-F]{2}){16,512}")
+_TOKEN = re.compile(r"[0-9a-fA-F]{32,1024}")
 _NOT_BY_CERTIFICATE = frozenset({"location", "liveactivity"})
 _POWER_AWARE = frozenset({"background", "widgets", "controls"})
 # The system replaces and repeats only what it shows or hands to the app as a background push.
@@ -60,7 +60,7 @@ def build(message: Message, account: ApnsAccount) -> Push | Rejected | Gone:
 
     `message.overrides` must have passed `validate_overrides`.
     """
-    if not _TOKEN.fullmatch(message.address):
+    if not _TOKEN.fullmatch(message.address) or len(message.address) % 2:
         return Gone(Reason.INVALID_ADDRESS, "not a device token of APNs: those are hexadecimal")
     if "aps" in message.data:
         return Rejected(Reason.INVALID_MESSAGE, "the data key 'aps' is reserved by APNs")

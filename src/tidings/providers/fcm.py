@@ -21,6 +21,7 @@ from tidings.providers.fcm_answers import (
 )
 from tidings.providers.fcm_message import MAX_PAYLOAD_BYTES, build, payload_size
 from tidings.providers.fcm_oauth import Token, TokenSource
+from tidings.providers.quoted import quotable
 
 TOKEN_TIMEOUT_S = 10.0
 _KEPT_HEADERS = ("retry-after",)
@@ -94,7 +95,10 @@ class FcmProvider:
                 self._tokens.refuse(token, Paused(Reason.CREDENTIALS, "FCM refuses access tokens just issued"))
         if isinstance(answer, Failure):
             return outcome_of_failure(answer, self._account.retry_floor_s)
-        return outcome_of(answer, (message.address, token.value), now(), self._account.retry_floor_s)
+        hidden: tuple[str, ...] = (message.address, token.value)
+        if answer.status != 200:  # FCM quotes what it does not like
+            hidden += quotable(message)
+        return outcome_of(answer, hidden, now(), self._account.retry_floor_s)
 
     async def close(self) -> None:
         """Close the connections; calls under way end as `Retry(CONNECTION)`. Twice is safe."""

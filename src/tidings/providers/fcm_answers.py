@@ -128,7 +128,8 @@ def outcome_of(answer: Answer, secrets: tuple[str, ...], now: datetime, floor_s:
 def outcome_of_failure(failure: Failure, floor_s: float = RETRY_FLOOR_S) -> Retry:
     """No answer: try again, and not before the floor if FCM may have the message already."""
     reason = Reason.TIMEOUT if failure.timed_out else Reason.CONNECTION
-    return Retry(reason, failure.detail, after_s=floor_s if failure.maybe_sent else None)
+    maybe = failure.maybe_sent
+    return Retry(reason, failure.detail, after_s=floor_s if maybe else None, maybe_taken=maybe)
 
 
 def is_access_refused(answer: Answer) -> bool:

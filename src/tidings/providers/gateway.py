@@ -11,7 +11,6 @@ from msgspec import Struct
 from tidings.bus import Bus, BusUnavailable
 from tidings.providers.contract import Message, Outcome, Reason, Rejected, Retry, Sent
 
-
 NOT_CONNECTED = Rejected(Reason.NOT_CONNECTED, "the user has no open socket")
 
 

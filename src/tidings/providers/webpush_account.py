@@ -47,7 +47,7 @@ def guard_of(account: WebPushAccount) -> Guard:
     if account.emulated:
         # Names too are allowed only as listed: in a container network the emulator is another machine.
         hosts = account.allowed_hosts or ("localhost",)
-        ports = frozenset(range(1, 65536))
+        ports = range(1, 65536)
         return Guard(hosts, ports=ports, networks=_networks(account), loopback=True)
     for host in account.allowed_hosts:
         name = host.removeprefix("*.")

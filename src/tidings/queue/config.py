@@ -41,6 +41,9 @@ class RabbitConfig(Struct, frozen=True):
     heartbeat_s: int = 10
     probe_s: float = 5.0
 
+    def __repr__(self) -> str:
+        return f"RabbitConfig({self.user}@{self.host}:{self.port}{self.vhost})"  # never the password
+
 
 class Counts(Struct):
     """What has happened since the start; the numbers only grow.

@@ -3,25 +3,27 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 import structlog
 from msgspec import Struct
 
-from tidings import deliveries, notifications
+from tidings import deliveries, notifications, routing
 from tidings.clock import now as clock_now
 from tidings.db import Pool
 from tidings.deliveries import Recorded
-from tidings.providers.contract import Message, Outcome, Provider, Reason, Retry
-from tidings.signing import sign_receipt
+from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry
+from tidings.providers.gateway import NOT_CONNECTED
+from tidings.routing import WEBSOCKET
 from tidings.tasks import Claim
 from tidings.turns import Turns
-from tidings.worker.pace import Gate
-from tidings.worker.plan import WEBSOCKET, Known, Planned, plan, subjects_of
+from tidings.worker.book import Book, Usable
+from tidings.worker.compose import Composing, message_of
+from tidings.worker.plan import Known, Planned, plan, subjects_of
 from tidings.worker.record import Attempted, Group, record
-from tidings.worker.retry import Policy, next_step
+from tidings.worker.retry import Policy, Step, next_step
 
 FIRST_RECORD_S = 0.5  # what has its answer by then is recorded; stragglers follow
 PLANS_A_TURN = 16
@@ -36,21 +38,29 @@ log = structlog.get_logger("tidings.worker")
 _decode = msgspec.json.decode
 
 
-class Delivering(Struct, frozen=True):
-    """What delivering needs. `providers` and `gates` by `Address.via`; `receipt_url` "": no receipts are asked for.
+_NOBODY_THERE = Step("suppressed", None, Reason.NOT_CONNECTED, NOT_CONNECTED.detail)
 
-    `turns`: of the event loop, which all lanes of a process share; `urgent`: this lane does not wait for one.
+
+def _may_be_there(project_id: int, user_id: int) -> bool:
+    return False
+
+
+class Delivering(Struct, frozen=True):
+    """What delivering needs. `book`: the accounts of each project, by way.
+
+    `turns`: of the event loop, which all lanes of a process share; `urgent`: this lane does not wait for one. `once`:
+    the channels that send at most once. `absent`: `Bus.surely_absent` of a project's user.
     """
 
     db: Pool
-    providers: Mapping[str, Provider]
-    gates: Mapping[str, Gate]
+    book: Book
     policy: Policy
     lease_s: float
-    receipt_key: bytes
-    receipt_url: str = ""
+    composing: Composing
     turns: Turns = msgspec.field(default_factory=Turns)
     urgent: bool = False
+    once: frozenset[str] = frozenset({routing.SMS})
+    absent: Callable[[int, int], bool] = _may_be_there
 
 
 async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) -> int:
@@ -62,21 +72,23 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     turns = None if work.urgent else work.turns
     group = await load(work.db, claims, turns)
     planned = group.planned
-    answered: list[Attempted] = []
+    await work.book.know({one.subject.project_id for one in planned})
+    answered = [made for one in planned if (made := without_call(work, one)) is not None]
+    calls = without_answer(planned, answered)
     ends_at = claimed_at + work.lease_s - min(MARGIN_S, work.lease_s / 4)
-    senders = start_senders(work, planned, answered, ends_at)
+    await announce(work, group, calls)
+    senders = start_senders(work, calls, answered, ends_at)
     early: list[Attempted] = []
     try:
         if await _still_sending(senders, FIRST_RECORD_S):
             early = answered.copy()
             group.early.append(True)
             left = without_answer(planned, early)
-            reserved = [reservation(work, one, min(claim.lease_until for claim in claims)) for one in left]
-            await record(work.db, group, early, last=False, reserved=[row for row in reserved if row is not None])
+            await record(work.db, group, early, last=False, reserved=reservations(work, group, left))
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
                 sender.cancel()
-        outcome = Retry(Reason.TIMEOUT, "no answer in time")
+        outcome = Retry(Reason.TIMEOUT, "no answer in time", maybe_taken=True)
         answered += [judge(work, one, outcome) for one in without_answer(planned, answered)]
         if turns is not None:
             await turns.take()
@@ -87,11 +99,26 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     return len(planned)
 
 
-def reservation(work: Delivering, planned: Planned, until: datetime) -> Recorded | None:
-    """The row of a delivery that is being attempted: other tasks leave it alone until then. Sockets need none."""
-    if not planned.address.device_id:
-        return None
-    provider = work.providers[planned.address.via]
+async def announce(work: Delivering, group: Group, calls: Sequence[Planned]) -> None:
+    """Write down, before they are begun, the calls of channels that send at most once: whoever finds them without an
+    outcome knows that they may have been made."""
+    once = [one for one in calls if one.address.channel in work.once]
+    if once:
+        group.early.append(True)
+        await record(work.db, group, [], last=False, reserved=reservations(work, group, once))
+
+
+def reservations(work: Delivering, group: Group, planned: Sequence[Planned]) -> list[Recorded]:
+    """The rows of deliveries that are being attempted: other tasks leave them alone until the lease is over.
+
+    Sockets need none.
+    """
+    until = min(claim.lease_until for claim in group.claims)
+    return [_reservation(work, one, until) for one in planned if one.address.channel != WEBSOCKET]
+
+
+def _reservation(work: Delivering, planned: Planned, until: datetime) -> Recorded:
+    name, emulated = work.book.named(planned.subject.project_id, planned.address.via)
     return Recorded(
         notification_id=planned.subject.id,
         channel=planned.address.channel,
@@ -99,11 +126,12 @@ def reservation(work: Delivering, planned: Planned, until: datetime) -> Recorded
         project_id=planned.subject.project_id,
         status="sending",
         outcome="",
-        provider=provider.name,
-        emulated=provider.emulated,
+        provider=name,
+        emulated=emulated,
         number=0,
         attempts=planned.attempt - 1,
         duration_ms=0,
+        reason=Reason.UNKNOWN if planned.address.channel in work.once else None,
         next_attempt_at=until,
     )
 
@@ -111,17 +139,19 @@ def reservation(work: Delivering, planned: Planned, until: datetime) -> Recorded
 def start_senders(
     work: Delivering, planned: Sequence[Planned], answered: list[Attempted], ends_at: float
 ) -> list[asyncio.Task[None]]:
-    """Begin all attempts, each channel by itself so that a slow one holds up no other; answers fill `answered`.
+    """Begin all attempts, each vendor's by itself so that a slow one holds up no other; answers fill `answered`.
 
     None is begun after `ends_at`: a process that was stopped and goes on has lost its lease, and another one is at it.
 
     A task for each attempt would cost as much as the attempt. Sockets come first: their frames leave at once.
     """
+    by_via: dict[str, list[Planned]] = {}
+    for one in planned:
+        by_via.setdefault(one.address.via, []).append(one)
     senders = []
-    for channel in sorted({one.address.channel for one in planned}, key=lambda channel: channel != WEBSOCKET):
-        mine = [one for one in planned if one.address.channel == channel]
-        left = iter(mine)
-        most = min(len(mine), AT_ONCE.get(channel, MOST_AT_ONCE))
+    for via in sorted(by_via, key=lambda via: via != WEBSOCKET):
+        left = iter(by_via[via])
+        most = min(len(by_via[via]), AT_ONCE.get(via, MOST_AT_ONCE))
         senders += [asyncio.create_task(_send_each(work, left, answered, ends_at)) for _ in range(most)]
     return senders
 
@@ -133,7 +163,7 @@ async def _send_each(work: Delivering, left: Iterator[Planned], answered: list[A
             await work.turns.take()
         if loop.time() >= ends_at:
             return
-        answered.append(await attempt(work, one))
+        answered.append(await attempt(work, one, ends_at))
 
 
 async def _still_sending(senders: Iterable[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
@@ -170,7 +200,11 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None) ->
         for row in await deliveries.existing(db, ids):
             key = (row["channel"], row["device_id"])
             known = Known(
-                row["status"], row["attempts"], (row["notification_id"], *key) in due, row["attempts_allowed"]
+                row["status"],
+                row["attempts"],
+                (row["notification_id"], *key) in due,
+                row["attempts_allowed"],
+                begun=row["reason"] == Reason.UNKNOWN,
             )
             histories.setdefault(row["notification_id"], {})[key] = known
     at = clock_now()
@@ -184,59 +218,97 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None) ->
     return Group.of(claims, plans, histories)
 
 
-async def attempt(work: Delivering, planned: Planned) -> Attempted:
-    """One provider call. Never raises for what the vendor or the network does."""
-    channel = planned.address.channel
-    via = planned.address.via
-    gate = work.gates[via]
-    paused = gate.closed()
-    if paused is not None:
-        return judge(work, planned, paused)
+async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempted:
+    """One provider call; several, when an account can't and the project has another. Never raises for what the vendor
+    or the network does."""
     began = time.perf_counter()
+    outcome: Outcome = Rejected(Reason.NO_PROVIDER, f"no account for {planned.address.via}")
+    used = None
+    called = False
+    for usable in work.book.of(planned.subject.project_id, planned.address.via):
+        refusal = await usable.pace.enter(urgent=work.urgent, ends_at=ends_at, retry=planned.attempt > 1)
+        if refusal is not None:
+            if used is None:
+                outcome, used = refusal, usable
+            continue
+        outcome, used, called = await _call(work, planned, usable), usable, True
+        if not another_may(outcome, once=planned.address.channel in work.once):
+            break
+    return judge(work, planned, outcome, used, called=called, duration_ms=round((time.perf_counter() - began) * 1000))
+
+
+async def _call(work: Delivering, planned: Planned, usable: Usable) -> Outcome:
+    began = time.perf_counter()
+    outcome: Outcome
     try:
-        outcome = await work.providers[via].send(message_of(work, planned))
+        outcome = await usable.provider.send(message_of(work.composing, planned, usable))
     except asyncio.CancelledError:
-        gate.release()
+        usable.pace.give_up()
         raise
     except Exception:  # a defect of ours must not take the neighbours along; it counts as a try
-        log.exception("attempt_failed", notification_id=planned.subject.id, channel=channel)
-        outcome = Retry(Reason.INTERNAL, "a defect of ours; the log has it")
-    gate.learn(outcome)
-    return judge(work, planned, outcome, called=True, duration_ms=round((time.perf_counter() - began) * 1000))
+        log.exception("attempt_failed", notification_id=planned.subject.id, channel=planned.address.channel)
+        outcome = Retry(Reason.INTERNAL, "a defect of ours; the log has it", maybe_taken=True)
+    learned: Outcome = usable.pace.leave(outcome, time.perf_counter() - began, retry=planned.attempt > 1)
+    return learned
+
+
+def another_may(outcome: Outcome, *, once: bool) -> bool:
+    """Whether another account could do better at once: this one is at fault, or its vendor is away.
+
+    A token belongs to one sender, so what one account calls a stranger may be known to another.
+    """
+    match outcome:
+        case Retry(maybe_taken=maybe_taken):
+            return not (once and maybe_taken)
+        case Gone(reason=Reason.SENDER_MISMATCH) | Rejected(reason=Reason.WRONG_ACCOUNT) | Paused():
+            return True
+    return False
+
+
+def without_call(work: Delivering, planned: Planned) -> Attempted | None:
+    """What is answered without asking anyone: quiet hours, and a user of whom the bus of this process knows that nobody
+    is there, as mostly. None: a call is to be made."""
+    subject = planned.subject
+    if planned.held_until is not None:
+        return _held(work, planned, planned.held_until)
+    if planned.address.channel == WEBSOCKET and work.absent(subject.project_id, subject.user_id):
+        return Attempted(planned, NOT_CONNECTED, _NOBODY_THERE, clock_now(), 0, True, "gateway", False)
+    return None
+
+
+def _held(work: Delivering, planned: Planned, until: datetime) -> Attempted:
+    """An attempt that waits for the end of the user's quiet hours. It is none yet."""
+    step = Step("pending", until, Reason.QUIET_HOURS, None, counts=False)
+    if until > planned.subject.expires_at:
+        step = Step("expired", None, Reason.QUIET_HOURS, "they end after it expires", counts=False)
+    name, emulated = work.book.named(planned.subject.project_id, planned.address.via)
+    return Attempted(planned, Paused(Reason.QUIET_HOURS), step, clock_now(), 0, False, name, emulated)
 
 
 def judge(
-    work: Delivering, planned: Planned, outcome: Outcome, *, called: bool = False, duration_ms: int = 0
+    work: Delivering,
+    planned: Planned,
+    outcome: Outcome,
+    used: Usable | None = None,
+    *,
+    called: bool = False,
+    duration_ms: int = 0,
 ) -> Attempted:
-    """What the outcome means for the delivery."""
+    """What the outcome means for the delivery. `used`: the account, None: nobody was asked, or nobody answered."""
     at = clock_now()
     policy = work.policy if planned.allowed is None else Policy(planned.allowed, work.policy.base_s)
-    step = next_step(outcome, planned.attempt, policy, at, planned.subject.expires_at, random.random())
-    provider = work.providers[planned.address.via]
-    return Attempted(planned, outcome, step, at, duration_ms, called, provider.name, provider.emulated)
-
-
-def message_of(work: Delivering, planned: Planned) -> Message:
-    """The message for the provider. Its collapse key is the same at every attempt."""
-    subject, address = planned.subject, planned.address
-    receipt_url = None
-    if work.receipt_url and address.device_id:
-        receipt = sign_receipt(work.receipt_key, subject.project_id, subject.id, address.channel, address.device_id)
-        receipt_url = work.receipt_url + receipt
-    return Message(
-        project_id=subject.project_id,
-        notification_id=subject.id,
-        user_id=subject.user_id,
-        device_id=address.device_id,
-        device_type=address.device_type,
-        address=address.token,
-        title=subject.title,
-        body=subject.body,
-        data=subject.data,
-        ttl_s=subject.ttl_s,
-        collapse_key=subject.collapse_key or f"tidings-{subject.id}",
-        urgent=subject.lane == "critical",
-        created_at=subject.begins_at,
-        overrides=subject.overrides,
-        receipt_url=receipt_url,
+    step = next_step(
+        outcome,
+        planned.attempt,
+        policy,
+        at,
+        planned.subject.expires_at,
+        random.random(),
+        once=planned.address.channel in work.once,
+        called=called or used is None,
     )
+    if used is None:
+        name, emulated = work.book.named(planned.subject.project_id, planned.address.via)
+    else:
+        name, emulated = used.provider.name, used.provider.emulated
+    return Attempted(planned, outcome, step, at, duration_ms, called, name, emulated)

@@ -7,9 +7,13 @@ from typing import Any
 
 from msgspec import Struct
 
-PUSH, WEBSOCKET = "push", "websocket"
+from tidings import routing
+from tidings.preferences import Preferences, allows, decode_preferences
+from tidings.quiet_hours import quiet_until
+from tidings.routing import CHAT, EMAIL, LIVE, PUSH, SMS, WEBSOCKET, Route
+
 APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,200}")
-VIAS = ("fcm", "apns", "webpush", WEBSOCKET)
+VIAS = ("fcm", "apns", "webpush", WEBSOCKET, EMAIL, SMS, CHAT)
 USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a device
 
 ENDED = frozenset({"cancelled", "expired", "failed", "suppressed"})  # "sent" and "delivered" may have more to send
@@ -36,8 +40,16 @@ class Address(Struct, frozen=True):
         return "fcm"
 
 
+SOCKETS = Address(WEBSOCKET, USER_ADDRESS)
+OWN_ADDRESSES = {EMAIL: "email", SMS: "phone", CHAT: "chat_url"}  # channel → column of `users`
+
+
 class Subject(Struct, frozen=True):
-    """A notification with all that planning looks at. `begins_at`: when it was due."""
+    """A notification with all that planning looks at. `begins_at`: when it was due.
+
+    `addresses`: what the user has of the channels of the route, sockets apart. `blocked`: channels whose address must
+    not be written to, and why. `suppressions`: those that are recorded, as `channel:reason`.
+    """
 
     id: int
     project_id: int
@@ -54,6 +66,12 @@ class Subject(Struct, frozen=True):
     created_at: datetime
     user_exists: bool
     addresses: tuple[Address, ...]
+    category: str | None = None
+    route: Route = routing.USUAL
+    suppressions: tuple[str, ...] = ()
+    preferences: Preferences | None = None
+    timezone: str | None = None
+    blocked: Mapping[str, str] = {}
 
     @property
     def expires_at(self) -> datetime:
@@ -61,21 +79,29 @@ class Subject(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """What is recorded of one delivery already."""
+    """What is recorded of one delivery already.
+
+    `begun`: a call was begun over a channel that sends at most once, and its outcome was never recorded.
+    """
 
     status: str
     attempts: int
     due: bool  # it waits for an attempt, its time has come, and it is reserved for this worker
     attempts_allowed: int | None = None
+    begun: bool = False
 
 
 class Planned(Struct, frozen=True):
-    """One attempt to be made. `attempt` counts from 1; `allowed`: how many there may be, None: what the policy says."""
+    """One attempt to be made. `attempt` counts from 1; `allowed`: how many there may be, None: what the policy says.
+
+    `held_until`: the user's quiet hours; the attempt is made then.
+    """
 
     subject: Subject
     address: Address
     attempt: int
     allowed: int | None = None
+    held_until: datetime | None = None
 
 
 class Ending(Struct, frozen=True):
@@ -100,7 +126,10 @@ class Plan(Struct, frozen=True):
     status: str | None = None
 
 
-def plan(subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime, *, retrying: bool = False) -> Plan:
+History = Mapping[tuple[str, int], Known]
+
+
+def plan(subject: Subject, known: History, now: datetime, *, retrying: bool = False) -> Plan:
     """Decide. `known`: what is recorded, by (channel, device id); mostly nothing.
 
     `retrying`: only the deliveries that are known. Otherwise addresses that are not known yet are attempted, too: all
@@ -112,33 +141,91 @@ def plan(subject: Subject, known: Mapping[tuple[str, int], Known], now: datetime
         return _end(known, "suppressed", "user_deleted")
     if now > subject.expires_at and (known or subject.ttl_s > 0):  # 0 is "now or never", and this is now
         return _end(known, "expired", "expired")
-    addresses = {(address.channel, address.device_id): address for address in subject.addresses}
-    suppressions = [] if addresses else [f"{PUSH}:no_device"]
-    addresses[WEBSOCKET, USER_ADDRESS] = Address(WEBSOCKET, USER_ADDRESS)
-    attempts, endings = _again(subject, known, addresses)
+    attempts, endings = _again(subject, known, now) if known else ([], [])
     if retrying and (PUSH, USER_ADDRESS) not in known:  # that one is a notification which was set aside as poison
         return Plan(attempts, endings)
-    attempts += [Planned(subject, address, 1) for key, address in addresses.items() if key not in known]
-    return Plan(attempts, endings, suppressions)
+    suppressions: list[str] = []
+    for channel in subject.route.channels:
+        waiting = _first(subject, channel, known, now, attempts, suppressions)
+        if waiting and subject.route.fallback:
+            break
+    return Plan(attempts, endings, suppressions, None if attempts or known else "suppressed")
 
 
-def _end(known: Mapping[tuple[str, int], Known], status: str, reason: str) -> Plan:
+def _first(
+    subject: Subject,
+    channel: str,
+    known: History,
+    now: datetime,
+    attempts: list[Planned],
+    suppressions: list[str],
+) -> bool:
+    """Add the first attempts over a channel, or why there are none. True: it has arrived or may yet."""
+    fresh = [one for one in _addresses(subject, channel) if (one.channel, one.device_id) not in known]
+    statuses = {delivery.status for (of, _), delivery in known.items() if of == channel}
+    arriving = not LIVE.isdisjoint(statuses)
+    if not fresh:
+        if not statuses:
+            suppressions.append(f"{channel}:{'no_device' if channel == PUSH else 'no_address'}")
+        return arriving
+    if subject.route.fallback and any(made.startswith(channel + ":") for made in subject.suppressions):
+        return arriving
+    reason, until = _hindrance(subject, channel, now)
+    if reason is not None:
+        suppressions.append(f"{channel}:{reason}")
+        return arriving
+    attempts += [Planned(subject, address, 1, None, until) for address in fresh]
+    return True
+
+
+def _addresses(subject: Subject, channel: str) -> Iterable[Address]:
+    if channel == WEBSOCKET:
+        return (SOCKETS,)
+    return [address for address in subject.addresses if address.channel == channel]
+
+
+def _hindrance(subject: Subject, channel: str, now: datetime) -> tuple[str | None, datetime | None]:
+    """Why the user is not to be reached over this channel, or until when it has to wait.
+
+    Sockets are open only while the user looks at the app, so quiet hours don't hold these back; nor what is critical.
+    """
+    if subject.blocked and channel in subject.blocked:
+        return subject.blocked[channel], None
+    preferences = subject.preferences
+    if preferences is None:
+        return None, None
+    if not allows(preferences, subject.category, channel):
+        return "preference", None
+    if preferences.quiet is None or subject.lane == "critical" or channel == WEBSOCKET:
+        return None, None
+    until = quiet_until(preferences.quiet, subject.timezone, now)
+    if until is not None and preferences.quiet.action == "drop":
+        return "quiet_hours", None
+    return None, until
+
+
+def _end(known: History, status: str, reason: str) -> Plan:
     endings = [Ending(*key, status, reason) for key, delivery in known.items() if delivery.due]
     return Plan([], endings, [f"all:{reason}"], None if known else status)
 
 
-def _again(
-    subject: Subject, known: Mapping[tuple[str, int], Known], addresses: Mapping[tuple[str, int], Address]
-) -> tuple[list[Planned], list[Ending]]:
-    """The deliveries whose next attempt is due; those whose device was removed end."""
+def _again(subject: Subject, known: History, now: datetime) -> tuple[list[Planned], list[Ending]]:
+    """The deliveries whose next attempt is due; those that must not be attempted any more end."""
+    addresses = {(address.channel, address.device_id): address for address in (*subject.addresses, SOCKETS)}
     attempts, endings = [], []
     for key, delivery in known.items():
         if not delivery.due:
             continue
-        if key in addresses:
-            attempts.append(Planned(subject, addresses[key], delivery.attempts + 1, delivery.attempts_allowed))
+        if delivery.begun:
+            endings.append(Ending(*key, "failed", "unknown"))
+            continue
+        reason, until = _hindrance(subject, key[0], now)
+        if key not in addresses:
+            reason = "device_removed" if key[1] else "no_address"
+        if reason is not None:
+            endings.append(Ending(*key, "suppressed", reason))
         else:
-            endings.append(Ending(*key, "suppressed", "device_removed"))
+            attempts.append(Planned(subject, addresses[key], delivery.attempts + 1, delivery.attempts_allowed, until))
     return attempts, endings
 
 
@@ -159,11 +246,21 @@ def subjects_of(rows: Sequence[Any], decode: Callable[[str], Any]) -> list[Subje
         row, end = rows[start], start + 1
         while end < len(rows) and rows[end]["id"] == row["id"]:
             end += 1
-        addresses = tuple(
+        addresses = [
             Address(PUSH, r["device_id"], r["device_type"], r["device_token"])
             for r in rows[start:end]
             if r["device_id"] is not None
-        )
+        ]
+        route = routing.USUAL
+        blocked: dict[str, str] = {}
+        if row["routing"] is not None:
+            route = routing.read(row["routing"])
+            addresses += [
+                Address(channel, USER_ADDRESS, "", row[column])
+                for channel, column in OWN_ADDRESSES.items()
+                if row[column] is not None and channel in route.channels
+            ]
+            blocked = {channel: row[f"{channel}_blocked"] for channel in (EMAIL, SMS) if row[f"{channel}_blocked"]}
         subjects.append(
             Subject(
                 id=row["id"],
@@ -180,7 +277,13 @@ def subjects_of(rows: Sequence[Any], decode: Callable[[str], Any]) -> list[Subje
                 begins_at=row["scheduled_time"] or row["created_at"],
                 created_at=row["created_at"],
                 user_exists=row["user_exists"],
-                addresses=addresses,
+                addresses=tuple(addresses),
+                category=row["category"],
+                route=route,
+                suppressions=tuple(row["suppressions"] or ()),
+                preferences=decode_preferences(row["preferences"]),
+                timezone=row["timezone"],
+                blocked=blocked,
             )
         )
         start = end

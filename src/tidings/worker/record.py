@@ -10,10 +10,11 @@ import asyncpg
 import structlog
 from msgspec import Struct
 
-from tidings import deliveries, devices, metrics, tasks
+from tidings import clock, deliveries, devices, metrics, tasks
 from tidings.db import Connection, Pool
 from tidings.deliveries import Recorded, Settled
 from tidings.providers.contract import Gone, Outcome, Reason, Sent
+from tidings.routing import next_channel
 from tidings.tasks import Claim
 from tidings.worker.plan import Known, Plan, Planned, Subject, status_of
 from tidings.worker.retry import Step
@@ -153,6 +154,28 @@ async def _write(
         await deliveries.derive(connection, ids)
     await disable_gone(connection, answered)
     await create_retries(connection, answered)
+    if last:
+        await go_on(connection, group)
+
+
+async def go_on(connection: Connection, group: Group) -> None:
+    """Where a channel could not deliver and another follows it, a task for that, at once. What is recorded decides."""
+    falling = {subject.id: subject for subject, _ in group.plans if subject.route.fallback}
+    if not falling:
+        return
+    statuses: dict[int, dict[str, list[str]]] = {}
+    for row in await deliveries.existing(connection, list(falling)):
+        statuses.setdefault(row["notification_id"], {}).setdefault(row["channel"], []).append(row["status"])
+    unfinished: dict[tuple[int, str], list[int]] = {}
+    for notification_id, subject in falling.items():
+        suppressed = {made.split(":")[0] for made in (*subject.suppressions, *group.suppressions[notification_id])}
+        if "all" in suppressed or subject.status == "cancelled":
+            continue
+        if next_channel(subject.route, statuses.get(notification_id, {}), suppressed) is not None:
+            unfinished.setdefault((subject.project_id, subject.lane), []).append(notification_id)
+    for (project_id, lane), ids in unfinished.items():
+        await deliveries.go_on(connection, ids)
+        await tasks.create(connection, project_id, "fallback", lane, ids, clock.now())
 
 
 def count(answered: Sequence[Attempted]) -> None:
@@ -202,8 +225,8 @@ def bring_forward(group: Group, answered: Sequence[Attempted]) -> list[Settled]:
 
 
 def ended(group: Group, subject: Subject, made: Plan) -> Settled | None:
-    """The notification's side of a plan without attempts, if it ends something."""
-    if made.attempts or not (made.endings or made.status):
+    """The notification's side of a plan without attempts, if it ends something or says why nothing was sent."""
+    if made.attempts or not (made.endings or made.status or made.suppressions):
         return None
     status = made.status or status_of(group.statuses[subject.id].values())
     return Settled(subject.id, status, None, tuple(made.suppressions))

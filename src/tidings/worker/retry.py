@@ -56,11 +56,16 @@ def next_step(
             return _later(now, after_s * (1 + jitter / 4), expires_at, reason, detail, counts=False)
         case Retry(detail=detail, maybe_taken=True) if once:
             return Step("failed", None, Reason.UNKNOWN, detail)
+        case Retry(reason, detail, after_s) if not called:  # pace has spread them already
+            return _later(now, after_s or policy.base_s, expires_at, reason, detail, counts=False)
+        case Retry(Reason.RATE_LIMITED, detail, after_s, account_wide=True):  # says nothing about the message
+            wait_s = max(after_s or 0.0, policy.base_s) * (1 + jitter / 4)
+            return _later(now, wait_s, expires_at, Reason.RATE_LIMITED, detail, counts=False)
         case Retry(reason, detail, after_s):
-            if called and attempt >= policy.attempts:
+            if attempt >= policy.attempts:
                 return Step("failed", None, reason, detail)
             wait_s = max(backoff_s(attempt, policy) * (1 + jitter), after_s or 0.0)
-            return _later(now, wait_s, expires_at, reason, detail, counts=called)
+            return _later(now, wait_s, expires_at, reason, detail, counts=True)
 
 
 def backoff_s(attempt: int, policy: Policy) -> float:

@@ -241,6 +241,7 @@ CREATE TABLE suppressed_addresses (
     created_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (project_id, channel, address)
 );
+CREATE INDEX ON suppressed_addresses (project_id, created_at DESC);
 
 -- Accounts of a project at vendors. A project without one for a provider uses the operator's.
 CREATE TABLE provider_accounts (

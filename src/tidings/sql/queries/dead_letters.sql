@@ -24,8 +24,8 @@ WITH wanted AS (
     ORDER BY d.notification_id, d.channel, d.device_id LIMIT $7
     FOR UPDATE SKIP LOCKED
 ), redriven AS (
-    UPDATE deliveries d SET status = 'pending', next_attempt_at = now(), attempts_allowed = d.attempts + $8::integer,
-        updated_at = now()
+    UPDATE deliveries d SET status = 'pending', reason = NULL, next_attempt_at = now(), updated_at = now(),
+        attempts_allowed = d.attempts + $8::integer
     FROM wanted w
     WHERE d.notification_id = w.notification_id AND d.channel = w.channel AND d.device_id = w.device_id
     RETURNING d.notification_id

@@ -96,7 +96,17 @@ SELECT n.id, n.project_id, n.user_id, n.title, n.body, n.data, n.status, n.lane,
         SELECT reason FROM suppressed_addresses s
         WHERE s.project_id = n.project_id AND s.channel = 'sms' AND s.address = regexp_replace(u.phone, '[^+0-9]', '', 'g')
         ) END AS sms_blocked,
-    NULL::text AS preferences,
+    (SELECT json_build_object('rules', coalesce(r.rules, '{}'), 'quiet', q.quiet)::text
+        FROM (
+            SELECT json_object_agg(p.category || '/' || p.channel, p.enabled) AS rules
+            FROM user_preferences p WHERE p.user_id = u.id
+        ) AS r
+        LEFT JOIN (
+            SELECT json_build_object('from', to_char(h.begins, 'HH24:MI'), 'until', to_char(h.ends, 'HH24:MI'),
+                'timezone', h.timezone, 'action', h.action) AS quiet
+            FROM quiet_hours h WHERE h.user_id = u.id
+        ) AS q ON true
+        WHERE r.rules IS NOT NULL OR q.quiet IS NOT NULL) AS preferences,
     d.id AS device_id, d.device_type, d.device_token
 FROM unnest($1::bigint[]) AS s(id)
 JOIN notifications n ON n.id = s.id

@@ -1,0 +1,106 @@
+"""What Vonage is called with: an API key, its secret and a sender, parsed and checked."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from tidings.providers.sms_overrides import SENDER
+from tidings.providers.sms_verdict import RETRY_FLOOR_S
+
+_KEY = re.compile(r"[0-9a-zA-Z]{1,32}")
+_SENDER = re.compile(SENDER)
+
+
+class VonageAccountError(ValueError):
+    """The account can't be used; the text is one sentence for the person who configures it."""
+
+
+class VonageAccount(Struct, frozen=True):
+    """One API key at Vonage (SMS API). repr() shows no secret.
+
+    `signature_secret`: of the dashboard's API settings; signed reports are checked with it, and without it
+    reports are refused. `from_`: a number, short code or name. `base_url`: http only for the emulator.
+    `ca_pem`: more roots to trust. `timeout_s`: for one call; what has no answer by then is of unknown fate, so
+    be generous. `retry_floor_s`: the least wait before a repeat when the vendor names none.
+    `connections`: clients that share the calls. `max_segments`: a longer text is refused, not cut.
+    `smart`: see `sms_text.compose`.
+    """
+
+    api_key: str
+    api_secret: str
+    from_: str
+    signature_secret: str = ""
+    base_url: str = "https://rest.nexmo.com"
+    ca_pem: bytes | None = None
+    emulated: bool = False
+    timeout_s: float = 20.0
+    retry_floor_s: float = RETRY_FLOOR_S
+    connections: int = 2
+    max_segments: int = 10
+    smart: bool = True
+
+    def __repr__(self) -> str:
+        return f"VonageAccount({self.api_key!r}, sender={self.from_!r}, emulated={self.emulated})"
+
+
+class _Given(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """What an operator may write; the rest of an account is not theirs to choose."""
+
+    api_key: str
+    api_secret: str
+    from_: str
+    signature_secret: str = ""
+    max_segments: int = 10
+    smart: bool = True
+
+
+def parse_vonage_account(raw: bytes | str | Mapping[str, Any]) -> VonageAccount:
+    """The account from JSON text, or from the object it holds: `api_key`, `api_secret`, `from`, and if wanted
+    `signature_secret`, `max_segments`, `smart`.
+
+    VonageAccountError names the field that is missing, bad or unknown, and never quotes a value.
+    """
+    try:
+        given = msgspec.convert(dict(raw) if isinstance(raw, Mapping) else msgspec.json.decode(raw), _Given)
+    except msgspec.ValidationError as error:
+        raise VonageAccountError(f"the Vonage account: {error}") from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise VonageAccountError("the Vonage account is not valid JSON") from error
+    account = VonageAccount(
+        api_key=given.api_key.strip(),
+        api_secret=given.api_secret.strip(),
+        from_=given.from_.strip(),
+        signature_secret=given.signature_secret.strip(),
+        max_segments=given.max_segments,
+        smart=given.smart,
+    )
+    check(account)
+    return account
+
+
+def check(account: VonageAccount) -> None:
+    """Refuse an account that can't work, before any call. VonageAccountError or ValueError: one sentence."""
+    if not _KEY.fullmatch(account.api_key):
+        raise VonageAccountError("api_key of the Vonage account must be letters and digits, as the dashboard shows it")
+    if not account.api_secret:
+        raise VonageAccountError("api_secret of the Vonage account must not be empty")
+    if not _SENDER.fullmatch(account.from_):
+        raise VonageAccountError(
+            "from of the Vonage account must be a number like +447700900000, a short code, "
+            "or a name of at most 11 letters and digits"
+        )
+    if not 1 <= account.max_segments <= 10:
+        raise VonageAccountError("max_segments of the Vonage account must be 1 to 10")
+    url = urlsplit(account.base_url)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.path not in ("", "/"):
+        raise ValueError("base_url must be a URL like https://rest.nexmo.com, without path or query")
+    if url.scheme != "https" and not account.emulated:
+        raise ValueError("base_url must be https: the API secret travels over it")
+    if not 1 <= account.connections <= 64:
+        raise ValueError("connections must be 1 to 64")
+    if not 0 < account.timeout_s <= 120 or account.retry_floor_s < 0:
+        raise ValueError("timeout_s must be over 0 and at most 120 seconds, retry_floor_s not below 0")
