@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tidings import events
 from tidings.db import Connection, Pool, load, transaction
+from tidings.discreet import Discreet
 from tidings.errors import Conflict, NotFound
 from tidings.events import Event, EventType
 from tidings.providers import credentials as providers
@@ -44,7 +45,7 @@ Priority = Annotated[int, Meta(ge=0, le=1000, description="The account with the 
 Given = Annotated[dict[str, Any], Meta(min_length=1, description="What the vendor handed out; never shown again")]
 
 
-class NewAccount(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class NewAccount(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """An account to be added. `emulated`: it belongs to the bundled emulator, where there is one."""
 
     provider: ProviderName
@@ -58,7 +59,7 @@ class NewAccount(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
         return f"NewAccount({self.provider!r}, {self.name!r})"
 
 
-class AccountChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class AccountChange(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to change of an account. A field that is left out stays. `credentials` are replaced as a whole."""
 
     name: Name | UnsetType = UNSET
@@ -90,7 +91,7 @@ class ProviderAccount(Struct, frozen=True):
     check: Checked | None = None
 
 
-class Read(Struct, frozen=True):
+class Read(Discreet, frozen=True):
     """Credentials that were read and found usable. `account`: the provider's own struct. repr() shows none."""
 
     provider: str
@@ -112,7 +113,7 @@ class Ending(Struct, frozen=True):
     expires_at: datetime
 
 
-class SealedAccount(Struct, frozen=True):
+class SealedAccount(Discreet, frozen=True):
     """A row as workers hold it. `version` grows with each change."""
 
     id: int
@@ -128,7 +129,7 @@ class SealedAccount(Struct, frozen=True):
         return f"SealedAccount(id={self.id}, {self.provider!r}, version={self.version})"
 
 
-class Account(Struct, frozen=True):
+class Account(Discreet, frozen=True):
     """An account with its credentials, for who opens a provider with it. repr() shows none of them."""
 
     id: int

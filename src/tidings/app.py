@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from msgspec import Struct
 
 from tidings import clock, embedded, metrics, migrate, partitions, projects, signing
 from tidings.addresses import Guard
@@ -24,6 +23,7 @@ from tidings.arrivals import Arrivals
 from tidings.backlog import Backlog
 from tidings.bus import Bus
 from tidings.db import Pool, database_state, open_pool
+from tidings.discreet import Discreet
 from tidings.emulators import Emulators
 from tidings.engine import open_bus, open_queue
 from tidings.errors import SetupError
@@ -68,7 +68,7 @@ class Role(StrEnum):
 ALL = frozenset(Role)
 
 
-class App(Struct, frozen=True):
+class App(Discreet, frozen=True):
     """Everything that runs. `api_url` and `gateway_url` are empty when that role does not run here.
 
     `new_key`: the first API key, when it was made just now. `emulators`: the bundled vendors, when they run
@@ -181,7 +181,7 @@ def calm_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)
 
 
 def read_secret(settings: Settings) -> bytes:

@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from tidings import clock, tasks
 from tidings.bus import Bus
 from tidings.db import Connection, Pool, load, transaction
+from tidings.discreet import Discreet
 from tidings.errors import NotFound
 from tidings.queue import Lane, Ticket
 from tidings.tasks import Claim
@@ -18,7 +19,7 @@ SQL = load("broadcasts")
 WORTH_SAYING = timedelta(hours=1)  # an announcement to those who are here now
 
 
-class NewBroadcast(Struct, frozen=True, forbid_unknown_fields=True):
+class NewBroadcast(Discreet, frozen=True, forbid_unknown_fields=True):
     """An announcement to all open sockets of the project."""
 
     title: Annotated[str, Meta(max_length=255, examples=["Maintenance tonight"])]
@@ -26,7 +27,7 @@ class NewBroadcast(Struct, frozen=True, forbid_unknown_fields=True):
     data: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Broadcast(Struct, frozen=True, omit_defaults=True):
+class Broadcast(Discreet, frozen=True, omit_defaults=True):
     """A broadcast as the API shows it. `sockets`: how many open sockets took it."""
 
     id: int
@@ -39,7 +40,7 @@ class Broadcast(Struct, frozen=True, omit_defaults=True):
     sockets: int | None = None
 
 
-class Frame(Struct, frozen=True):
+class Frame(Discreet, frozen=True):
     """The `data` of the WebSocket event."""
 
     id: int

@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from tidings.db import Connection, Pool, load
+from tidings.discreet import Discreet
 from tidings.tasks import GROUP_SIZE
 
 SQL = load("dead_letters")
@@ -12,7 +13,7 @@ SQL = load("dead_letters")
 MOST_REDRIVEN = 10_000  # deliveries in one go: one transaction
 
 
-class DeadLetter(Struct, frozen=True):
+class DeadLetter(Discreet, frozen=True):
     """A failed delivery. `device_id` is null for a channel without devices."""
 
     notification_id: int

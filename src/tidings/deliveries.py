@@ -48,7 +48,7 @@ class Delivery(Struct, frozen=True):
     attempts: list[Attempt] = []
 
 
-class Recorded(Struct, frozen=True):
+class Recorded(Struct, frozen=True, gc=False):
     """What the worker records of one attempt. `number` 0: no call was made (the account is paused)."""
 
     notification_id: int
@@ -69,13 +69,18 @@ class Recorded(Struct, frozen=True):
     sent_at: datetime | None = None
 
 
-class Settled(Struct, frozen=True):
+class Settled(Struct, frozen=True, gc=False):
     """The notification's side: its status, and the suppressions as `channel:reason`."""
 
     notification_id: int
     status: str
     sent_at: datetime | None = None
     suppressions: tuple[str, ...] = ()
+
+    @property
+    def suppressed(self) -> str:
+        """The suppressions as they are recorded; "" for none."""
+        return " ".join(self.suppressions)
 
 
 class Confirmation(Struct, frozen=True):
@@ -108,9 +113,16 @@ RECORD = [
 ]
 
 
+# Never NULL; where a column is shorter than the others, the statement takes its first value for all.
+ALIKE = {"channel", "project_id", "status", "provider", "emulated", "attempts", "number", "outcome", "suppressed"}
+
+
 def _column(rows: Sequence[Struct], field: str) -> list[Any]:
-    """One field of all rows. Nothing at all when it is None everywhere: `unnest` fills short columns with NULL."""
+    """One field of all rows, or less: nothing when it is None everywhere (`unnest` fills short columns with NULL), and
+    one value for all when they are `ALIKE`. Most columns are, and each value costs 0.3 µs to encode."""
     values = list(map(attrgetter(field), rows))
+    if field in ALIKE:
+        return values[:1] if values.count(values[0]) == len(values) else values
     return [] if values.count(None) == len(values) else values
 
 
@@ -129,9 +141,9 @@ async def settle(connection: Connection, settled: Sequence[Settled]) -> None:
         await connection.execute(
             NOTIFICATIONS["settle"],
             [row.notification_id for row in settled],
-            [row.status for row in settled],
+            _column(settled, "status"),
             _column(settled, "sent_at"),
-            [" ".join(row.suppressions) if row.suppressions else None for row in settled],
+            _column(settled, "suppressed"),
         )
 
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import asyncpg
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from tidings import events
 from tidings.db import Connection, Pool, load, transaction
+from tidings.discreet import Discreet
 from tidings.errors import NotFound
 from tidings.events import Event, EventType
 
@@ -18,7 +19,7 @@ SQL = load("devices")
 DeviceType = Literal["android", "ios", "web"]
 
 
-class NewDevice(Struct, frozen=True, forbid_unknown_fields=True):
+class NewDevice(Discreet, frozen=True, forbid_unknown_fields=True):
     """A device to be registered."""
 
     device_token: Annotated[
@@ -28,7 +29,7 @@ class NewDevice(Struct, frozen=True, forbid_unknown_fields=True):
     device_type: Annotated[DeviceType, Meta(examples=["android"])]
 
 
-class Device(Struct, frozen=True):
+class Device(Discreet, frozen=True):
     """A device as the API shows it. `disabled_at`: the vendor said that the token is dead."""
 
     id: int

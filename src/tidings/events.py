@@ -5,9 +5,9 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from tidings.db import Connection, Pool, load
+from tidings.discreet import Discreet
 
 SQL = load("events")
 
@@ -27,7 +27,7 @@ class EventType(StrEnum):
     PROVIDER_EXPIRING = "provider.expiring"  # the certificate of an account ends soon
 
 
-class Event(Struct, frozen=True):
+class Event(Discreet, frozen=True):
     project_id: int
     type: EventType
     data: dict[str, Any]

@@ -15,6 +15,8 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, RequestError, RequestTimeoutError
 from pyreqwest.request import StreamRequest
 
+from tidings.discreet import Discreet
+
 MAX_ANSWER_BYTES = 64 * 1024
 """No vendor answer that we understand comes near this; what is longer is cut here and the rest never read."""
 
@@ -28,7 +30,7 @@ MOST_WAIT_S = 3600.0
 _URL = re.compile(r"[\s:(]*https?://\S*")
 
 
-class Answer(Struct, frozen=True):
+class Answer(Discreet, frozen=True):
     """What came back. `headers` holds only those that were asked for and present, by lower-case name.
 
     `cut`: the body was longer than the bound and `body` is its beginning.

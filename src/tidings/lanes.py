@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 
+import msgspec
 import structlog
 
 from tidings import routing
@@ -50,8 +51,10 @@ async def open_lanes(
     paces: dict[tuple[int, str], Pace] = {}
     sockets = GatewayProvider(bus)
 
-    def pace_of(account_id: int, provider: str) -> Pace:
+    def pace_of(account_id: int, provider: str, *, emulated: bool = False) -> Pace:
         limits = limits_of(provider)
+        if emulated:  # the vendor's quota is not the emulator's
+            limits = msgspec.structs.replace(limits, rate_per_s=None, burst=None)
         pace = Pace(limits, provider=provider, lease=lease_of(bus, f"{provider}-{account_id}", limits))
         stack.callback(pace.close)
         return pace
@@ -61,7 +64,7 @@ async def open_lanes(
         for via, provider in {**providers, WEBSOCKET: sockets}.items():
             key = (OPERATOR, provider.name)
             if key not in paces:
-                paces[key] = pace_of(*key)
+                paces[key] = pace_of(*key, emulated=provider.emulated)
             found[via] = Usable(OPERATOR, provider, paces[key])
         return found
 

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from tidings import routing
 from tidings.db import Connection, Pool, load
+from tidings.discreet import Discreet
 from tidings.errors import CODES, Conflict, FieldError, Invalid, NotFound, Problem
 from tidings.providers.apns_overrides import ApnsOverrides
 from tidings.providers.apprise import ChatOverrides
@@ -34,7 +35,7 @@ Channels = Annotated[
 ]
 
 
-class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
+class NewNotification(Discreet, frozen=True, forbid_unknown_fields=True):
     """A notification to be sent now."""
 
     user_id: UserId
@@ -100,7 +101,7 @@ class NewScheduledNotification(NewNotification, frozen=True, forbid_unknown_fiel
     ]
 
 
-class Notification(Struct, frozen=True, omit_defaults=True):
+class Notification(Discreet, frozen=True, omit_defaults=True):
     """A notification as the API shows it. Times that have not come are left out."""
 
     id: int
@@ -122,7 +123,7 @@ class Notification(Struct, frozen=True, omit_defaults=True):
     fallback: list[Channel] | None = None
 
 
-class Entry(Struct, frozen=True):
+class Entry(Discreet, frozen=True):
     """A notification on its way into the database. `digest`: of the request, when it has an idempotency key."""
 
     project_id: int

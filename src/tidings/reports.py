@@ -10,6 +10,7 @@ from msgspec import Struct
 from tidings import clock, deliveries, events, suppressions, tasks
 from tidings.db import Connection, Pool, load, transaction
 from tidings.deliveries import Confirmation
+from tidings.discreet import Discreet
 from tidings.events import Event, EventType
 from tidings.providers.contract import Fate, Reason, Report
 from tidings.signing import BadToken, Receipt, verify_receipt
@@ -145,7 +146,7 @@ async def _fail(connection: Connection, believed: Sequence[Believed]) -> set[tup
     return ended
 
 
-class User(Struct, frozen=True):
+class User(Discreet, frozen=True):
     """Whom a delivery was for; 0 and "" when there is no such user any more. repr() shows no address."""
 
     id: int

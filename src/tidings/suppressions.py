@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from tidings import events
 from tidings.db import Connection, Pool, load, transaction
+from tidings.discreet import Discreet
 from tidings.errors import NotFound
 from tidings.events import Event, EventType
 
@@ -28,7 +29,7 @@ _PHONE = re.compile(r"\+?[0-9]{3,20}", re.ASCII)
 _NOT_A_NUMBER = re.compile(r"[^+0-9]")
 
 
-class NewSuppression(Struct, frozen=True, forbid_unknown_fields=True):
+class NewSuppression(Discreet, frozen=True, forbid_unknown_fields=True):
     """An address that must not be written to any more. What it looks like tells its channel."""
 
     address: Annotated[
@@ -43,7 +44,7 @@ class NewSuppression(Struct, frozen=True, forbid_unknown_fields=True):
     detail: Annotated[str, Meta(max_length=200, description="A note of your own")] | None = None
 
 
-class Suppression(Struct, frozen=True):
+class Suppression(Discreet, frozen=True):
     """A suppressed address as the API shows it. An email address is in lower case, a telephone number is E.164."""
 
     channel: str
@@ -53,7 +54,7 @@ class Suppression(Struct, frozen=True):
     detail: str | None = None
 
 
-class Wanted(Struct, frozen=True):
+class Wanted(Discreet, frozen=True):
     """An address to be suppressed, or to be let go. repr() shows no address."""
 
     project_id: int

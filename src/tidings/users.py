@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated
 
 import asyncpg
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from tidings.db import Connection, Pool, load, transaction
+from tidings.discreet import Discreet
 from tidings.errors import Conflict, NotFound
 
 SQL = load("users")
@@ -45,7 +46,7 @@ ChatUrl = Annotated[
 FIELDS = ("external_id", "name", "email", "phone", "locale", "timezone", "chat_url")
 
 
-class NewUser(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class NewUser(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A user to be created. Every field is optional."""
 
     external_id: ExternalId | None = None
@@ -57,7 +58,7 @@ class NewUser(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     chat_url: ChatUrl | None = None
 
 
-class UserChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class UserChange(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to change of a user. A field that is left out stays; null empties it."""
 
     external_id: ExternalId | UnsetType | None = UNSET
@@ -69,7 +70,7 @@ class UserChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     chat_url: ChatUrl | UnsetType | None = UNSET
 
 
-class UserUpsert(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class UserUpsert(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A user by your own id: made if new, otherwise changed as by PATCH."""
 
     external_id: ExternalId
@@ -81,7 +82,7 @@ class UserUpsert(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     chat_url: ChatUrl | UnsetType | None = UNSET
 
 
-class User(Struct, frozen=True):
+class User(Discreet, frozen=True):
     """A user as the API shows it. `chat`: the service that `chat_url` leads to, such as slack."""
 
     id: int

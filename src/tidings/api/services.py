@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Request
-from msgspec import Struct
 
 from tidings.addresses import Guard
 from tidings.api.intake import Intake
 from tidings.api.limits import Limits
 from tidings.bus import Bus
 from tidings.db import Pool
+from tidings.discreet import Discreet
 from tidings.projects import KeyRing, Principal
 from tidings.providers.credentials import Outside
 from tidings.providers.report_reader import ReportReader
@@ -23,7 +23,7 @@ Call = Request[Principal, Any, Any]
 ReportSecrets = Callable[[str, int], Awaitable[Secrets | None]]  # vendor, account id (0: the operator's)
 
 
-class Services(Struct, frozen=True):
+class Services(Discreet, frozen=True):
     """`keys` tells who calls; `intake` stores notifications; `limits` counts calls. `reader` is for lists
     and reports: a replica, if there is one, which may lag behind.
 

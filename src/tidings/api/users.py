@@ -18,6 +18,7 @@ from tidings.api.services import Call, services
 from tidings.bus import BusUnavailable
 from tidings.clock import now
 from tidings.db import Connection, Pool
+from tidings.discreet import Discreet
 from tidings.errors import FieldError, NotFound, Unavailable
 from tidings.providers.apprise_url import ChatUrlError, parse_chat_url
 from tidings.signing import mint_user_token
@@ -144,7 +145,7 @@ class TokenRequest(Struct, frozen=True, forbid_unknown_fields=True):
     ttl_s: Annotated[int, Meta(ge=60, le=86_400, description="Seconds", examples=[3600])] | None = None
 
 
-class UserToken(Struct, frozen=True):
+class UserToken(Discreet, frozen=True):
     """For the user's own client; it opens the WebSocket gateway and nothing else."""
 
     token: str

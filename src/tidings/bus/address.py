@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from msgspec import Struct
+from tidings.discreet import Discreet
 
 DEFAULT_PORT = 6379
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
-class Address(Struct, frozen=True):
+class Address(Discreet, frozen=True):
     """`path`: a Unix socket, "" for TCP. `db`: which of the numbered databases. `ca_file`: PEM, "" for the
     authorities of the system; only with `tls`."""
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from tidings.discreet import Discreet
+
 SUBPROTOCOL = "tidings.v1"
 TOKEN_SUBPROTOCOL = "tidings.token."  # noqa: S105 - a prefix, not a secret
 
@@ -90,7 +92,7 @@ class AskedPositions(Struct, frozen=True, forbid_unknown_fields=True):
     broadcast: PositionText | None = None
 
 
-class Authenticate(Struct, frozen=True, tag_field="command", tag="authenticate", forbid_unknown_fields=True):
+class Authenticate(Discreet, frozen=True, tag_field="command", tag="authenticate", forbid_unknown_fields=True):
     """The first message, unless the token came as a subprotocol."""
 
     token: TokenText
@@ -109,7 +111,7 @@ class Read(Struct, frozen=True, tag_field="command", tag="read", forbid_unknown_
     ids: Ids
 
 
-class Refresh(Struct, frozen=True, tag_field="command", tag="refresh", forbid_unknown_fields=True):
+class Refresh(Discreet, frozen=True, tag_field="command", tag="refresh", forbid_unknown_fields=True):
     """A newer token for the same user, before the old one expires."""
 
     token: TokenText
@@ -164,14 +166,14 @@ class Welcome(Struct, frozen=True, tag_field="event", tag="welcome"):
     data: WelcomeData
 
 
-class NotificationFrame(Struct, frozen=True, tag_field="event", tag="notification"):
+class NotificationFrame(Discreet, frozen=True, tag_field="event", tag="notification"):
     """One notification for this user. The bus writes it (`encode_frame`)."""
 
     position: str
     data: dict[str, Any]
 
 
-class BroadcastFrame(Struct, frozen=True, tag_field="event", tag="broadcast"):
+class BroadcastFrame(Discreet, frozen=True, tag_field="event", tag="broadcast"):
     """One broadcast to everyone of the project. The bus writes it (`encode_frame`)."""
 
     position: str

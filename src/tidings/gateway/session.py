@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from tidings import signing
 from tidings.bus import Position, read_position
+from tidings.discreet import Discreet
 from tidings.gateway import protocol
 from tidings.gateway.protocol import CloseCode, ErrorCode
 from tidings.signing import BadToken, Fault, UserToken
@@ -30,7 +31,7 @@ class Join(Struct, frozen=True):
     broadcasts: Position | None
 
 
-class Send(Struct, frozen=True):
+class Send(Discreet, frozen=True):
     """Write this text to the socket."""
 
     text: bytes

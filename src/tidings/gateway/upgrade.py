@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.gateway.protocol import SUBPROTOCOL, TOKEN_SUBPROTOCOL, AskedPositions
 
 PATHS = frozenset({"/", "/ws"})
@@ -46,7 +47,7 @@ class Origins(Struct, frozen=True):
         return origin in self.listed or (self.local_pages and origin.host in LOCAL_HOSTS)
 
 
-class Accept(Struct, frozen=True):
+class Accept(Discreet, frozen=True):
     """Open the socket. `token`: it came as a subprotocol. `subprotocol`: the one to answer with."""
 
     token: str | None
@@ -54,7 +55,7 @@ class Accept(Struct, frozen=True):
     subprotocol: str | None
 
 
-class Answer(Struct, frozen=True):
+class Answer(Discreet, frozen=True):
     """A plain HTTP answer instead of a socket. `name` is for the metrics."""
 
     name: str

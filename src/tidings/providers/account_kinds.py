@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
 
 from tidings.addresses import LOOKUP_TIMEOUT_S, Guard, check_address, system_lookup
+from tidings.discreet import Discreet
 from tidings.providers.account_kind import Credentials, Emulated, Kind, Outside, same_origin
 from tidings.providers.apns import open_apns
 from tidings.providers.apns_account import ApnsAccount, parse_apns_account
@@ -73,7 +73,7 @@ def _place_apns(account: ApnsAccount, emulated: Emulated | None) -> ApnsAccount:
     )
 
 
-class _WebPush(Struct, frozen=True, forbid_unknown_fields=True):
+class _WebPush(Discreet, frozen=True, forbid_unknown_fields=True):
     """What of a Web Push account is the project's to choose: not where subscriptions may lead."""
 
     private_key: str

@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from msgspec import Struct
+
+from tidings.discreet import Discreet
 
 Environment = Literal["production", "development"]
 
@@ -35,7 +36,7 @@ class ApnsAccountError(ValueError):
     """The account can't be used; the text is one sentence for the person who configures it."""
 
 
-class ApnsAccount(Struct, frozen=True):
+class ApnsAccount(Discreet, frozen=True):
     """One team's key, or one certificate, in one environment. repr() shows neither.
 
     Either `key_id`, `team_id` and `private_key` (the text of the `.p8` file), or `certificate` (PEM: the
@@ -76,7 +77,7 @@ class ApnsAccount(Struct, frozen=True):
         return load_certificate(self)[0].not_valid_after_utc if self.certificate else None
 
 
-class _Given(Struct, frozen=True, forbid_unknown_fields=True):
+class _Given(Discreet, frozen=True, forbid_unknown_fields=True):
     """What an operator may write; the rest of an account is not theirs to choose."""
 
     topic: str = ""

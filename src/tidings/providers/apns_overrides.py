@@ -9,7 +9,9 @@ sent.
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from tidings.discreet import Discreet
 
 PushType = Literal[
     "alert",
@@ -45,7 +47,7 @@ Topic = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,254}$")]
 CollapseId = Annotated[str, Meta(pattern=r"^[ -~]{1,64}$")]
 
 
-class _Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, rename="kebab"):
+class _Part(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, rename="kebab"):
     """A part of the payload: None means not given."""
 
 
@@ -115,7 +117,7 @@ class Aps(_Part, frozen=True):
     input_push_token: Flag | None = None
 
 
-class ApnsOverrides(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class ApnsOverrides(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What a caller may add to, or change in, the APNs request of one notification.
 
     `topic`: another bundle id of the account. `payload`: keys that stand beside `aps`; they are laid over the

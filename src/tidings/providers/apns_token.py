@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 
 import jwt
-from msgspec import Struct
 
 from tidings.clock import now
+from tidings.discreet import Discreet
 from tidings.providers.apns_account import ApnsAccount, load_key
 
 RENEW_S = 45 * 60.0
@@ -18,7 +18,7 @@ LEAST_LIFE_S = 20 * 60.0
 CLOCK_MOVED_S = 60.0
 
 
-class ProviderToken(Struct, frozen=True):
+class ProviderToken(Discreet, frozen=True):
     """A signed token; repr() hides it. `made_at`: in seconds of `monotonic`; `issued_at`: its `iat`."""
 
     value: str

@@ -21,6 +21,7 @@ from tidings.providers.apprise_answers import outcome_of
 from tidings.providers.apprise_services import FORMATS
 from tidings.providers.apprise_url import ChatUrl, ChatUrlError, open_plugin, parse_chat_url, scheme_of
 from tidings.providers.contract import Gone, Message, Outcome, Reason, Rejected, Retry
+from tidings.providers.quoted import quotable
 
 if TYPE_CHECKING:
     from tidings.providers.apprise_http import Exchanges, Sessions
@@ -136,10 +137,10 @@ class AppriseProvider:
             return Gone(Reason.INVALID_ADDRESS, str(error))
         except Exception as error:
             if exchanges.seen:
-                return outcome_of(False, exchanges.seen, url.text, vendor=not url.service.own_host, now=now())
+                return _judged(False, exchanges, message, url)
             _log.error("a chat service's adapter failed", service=url.scheme, error=type(error).__name__)
             return Retry(Reason.INTERNAL, f"the adapter of {url.scheme} failed: {type(error).__name__}")
-        return outcome_of(taken, exchanges.seen, url.text, vendor=not url.service.own_host, now=now())
+        return _judged(taken, exchanges, message, url)
 
 
 async def open_apprise(account: ChatAccount, lookup: Lookup | None = None) -> AppriseProvider:
@@ -148,6 +149,12 @@ async def open_apprise(account: ChatAccount, lookup: Lookup | None = None) -> Ap
     Raises ValueError: one sentence for who configures it. Close it in the end.
     """
     return AppriseProvider(account, check_account(account), lookup)
+
+
+def _judged(taken: bool, exchanges: "Exchanges", message: Message, url: ChatUrl) -> Outcome:
+    secrets = () if taken else quotable(message)
+    own_host = url.service.own_host
+    return outcome_of(taken, exchanges.seen, url.text, vendor=not own_host, now=now(), secrets=secrets)
 
 
 def _notify(url: ChatUrl, message: Message) -> bool:

@@ -17,12 +17,11 @@ from msgspec import Struct
 from tidings.addresses import AddressRefused
 from tidings.http import Answer, Failure, clamp_wait_s, retry_after_s
 from tidings.providers.contract import Gone, Outcome, Reason, Rejected, Retry, Sent
+from tidings.providers.quoted import hide
 
 MAX_DETAIL = 300
 RATE_WAIT_S = 30.0
 """After a 429 that names no time. Slack, Discord and Telegram all count by seconds to a minute."""
-
-_LEAST_SECRET = 6
 
 
 class Row(Struct, frozen=True):
@@ -68,11 +67,16 @@ ROWS: tuple[Row, ...] = (
 
 
 def outcome_of(
-    taken: bool, seen: Sequence[Answer | Failure | AddressRefused], address: str, *, vendor: bool, now: datetime
+    taken: bool,
+    seen: Sequence[Answer | Failure | AddressRefused],
+    address: str,
+    *,
+    vendor: bool,
+    now: datetime,
+    secrets: tuple[str, ...] = (),
 ) -> Outcome:
-    """The outcome of one message. `taken`: what Apprise said. `address` is masked, piece by piece, in the detail.
-
-    `vendor`: the service is at its vendor's place. `now` is for a `Retry-After` that is a date.
+    """The outcome of one message. `taken`: what Apprise said. `address`, piece by piece, and `secrets` are masked in
+    the detail. `vendor`: the service is at its vendor's place. `now` is for a `Retry-After` that is a date.
     """
     if taken:
         return Sent()
@@ -85,7 +89,7 @@ def outcome_of(
         return outcome_of_failure(last)
     text = last.body.decode(errors="replace")
     row = row_for(last.status, text, vendor)
-    detail = masked(f"{last.status}: {text}" if text else str(last.status), address)
+    detail = masked(f"{last.status}: {text}" if text else str(last.status), address, secrets)
     if row.kind is Retry:
         wait_s = wait_of(last, now)
         if wait_s is None and row.reason is Reason.RATE_LIMITED:
@@ -122,12 +126,10 @@ def wait_of(answer: Answer, now: datetime) -> float | None:
     return max(known) if known else None
 
 
-def masked(text: str, address: str) -> str:
-    """`text` on one line, every piece of the chat URL replaced, then cut: half a secret would not be found."""
-    for piece in sorted(set(re.split(r"[/:@?&=#,]+", address + "/" + unquote(address))), key=len, reverse=True):
-        if len(piece) >= _LEAST_SECRET:
-            text = text.replace(piece, "<hidden>")
-    text = " ".join(text.split())
+def masked(text: str, address: str, secrets: tuple[str, ...] = ()) -> str:
+    """`text` on one line, every piece of the chat URL and every secret replaced, then cut: half a secret would not be
+    found."""
+    text = hide(text, (*re.split(r"[/:@?&=#,]+", address + "/" + unquote(address)), *secrets))
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"
 
 

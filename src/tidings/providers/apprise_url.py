@@ -6,9 +6,8 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-from msgspec import Struct
-
 from tidings.addresses import AddressRefused, Guard, check_url
+from tidings.discreet import Discreet
 from tidings.providers.apprise_services import ALIASES, SERVICES, Service
 
 MAX_URL_CHARS = 2048
@@ -21,7 +20,7 @@ class ChatUrlError(ValueError):
     """The text is no chat URL that can be used. It says why, and never quotes the URL: who has it can write there."""
 
 
-class ChatUrl(Struct, frozen=True):
+class ChatUrl(Discreet, frozen=True):
     """A chat URL that passed. `scheme`: the service. repr() does not show the rest, which is as secret as a key."""
 
     scheme: str

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from tidings.discreet import Discreet
+
 
 class Reason(StrEnum):
     """Why an attempt did not end in `Sent`. Stable: it is stored, shown by the API and counted in metrics."""
@@ -39,7 +41,7 @@ class Reason(StrEnum):
     QUIET_HOURS = "quiet_hours"  # held until the user's quiet hours end
 
 
-class Sent(Struct, frozen=True, tag="sent"):
+class Sent(Struct, frozen=True, tag="sent", gc=False):
     """The vendor took the message. `provider_message_id` is the vendor's own id for it, when it gives one."""
 
     provider_message_id: str | None = None
@@ -86,7 +88,7 @@ class Paused(Struct, frozen=True, tag="paused"):
 Outcome = Sent | Retry | Rejected | Gone | Paused
 
 
-class Message(Struct, frozen=True):
+class Message(Discreet, frozen=True, gc=False):
     """One delivery, ready for a vendor.
 
     `collapse_key` is the same on every attempt, so that a repeated send shows once on the device.
@@ -128,7 +130,7 @@ class Fate(StrEnum):
     OPTED_IN = "opted_in"  # START
 
 
-class Report(Struct, frozen=True):
+class Report(Discreet, frozen=True):
     """One later word of a vendor. `reference`: of `Message`, "" when it is about an address alone.
 
     `address`: whom it concerns, "" when the vendor does not say. Twice is safe.

@@ -10,6 +10,7 @@ from pyreqwest.client import Client
 from pyreqwest.request import RequestBody, StreamRequest
 
 from tidings.clock import now
+from tidings.discreet import Discreet
 from tidings.http import Answer, Failure, exchange, open_client
 from tidings.providers.contract import Message, Outcome, Paused, Reason, Rejected
 from tidings.providers.fcm_account import ServiceAccount, ServiceAccountError, check_token_uri
@@ -46,7 +47,7 @@ class FcmAccount(Struct, frozen=True):
     connections: int = 2
 
 
-class _Prepared(Struct, frozen=True):
+class _Prepared(Discreet, frozen=True):
     """The request without its body, for one token, on each connection: the cheapest way to one is a copy."""
 
     token: Token

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from msgspec import Struct
+
+from tidings.discreet import Discreet
 
 # The numeric project number works in the id's place (FCM v1 discovery document), and old ids carry a domain
 # ("example.com:shop"). The id becomes part of a URL path, so nothing else may pass.
@@ -20,7 +21,7 @@ class ServiceAccountError(ValueError):
     """The service account can't be used; the text is one sentence for the person who configures it."""
 
 
-class ServiceAccount(Struct, frozen=True):
+class ServiceAccount(Discreet, frozen=True):
     """What is needed of the key file. `private_key` is an RSA key in PKCS#8 PEM and never shown by repr()."""
 
     project_id: str

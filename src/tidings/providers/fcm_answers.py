@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.http import Answer, Failure, clamp_wait_s, retry_after_s
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
 
@@ -89,7 +90,7 @@ _SIZE_WORDS = re.compile(r"\btoo (big|large)\b", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,10})(\.\d{1,9})?s")
 
 
-class Told(Struct, frozen=True):
+class Told(Discreet, frozen=True):
     """What an error answer says, in whatever state its body is. `fcm`: NONE, OTHER or a code of the table."""
 
     http: int

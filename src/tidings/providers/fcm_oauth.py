@@ -15,6 +15,7 @@ from msgspec import Struct
 from pyreqwest.client import Client
 
 from tidings.clock import now
+from tidings.discreet import Discreet
 from tidings.http import Answer, Failure, exchange, retry_after_s
 from tidings.providers.contract import Paused, Reason, Retry
 from tidings.providers.fcm_account import ServiceAccount, load_private_key
@@ -28,7 +29,7 @@ UNSTATED_LIFE_S = 300.0  # RFC 6749 §5.1 lets an endpoint leave expires_in out
 MOST_BACKOFF_S = 60.0
 
 
-class Token(Struct, frozen=True):
+class Token(Discreet, frozen=True):
     """An access token; `renew_at` and `ends_at` are seconds of `time.monotonic`. repr() does not show it."""
 
     value: str
@@ -39,7 +40,7 @@ class Token(Struct, frozen=True):
         return f"Token(renew_at={self.renew_at:.0f}, ends_at={self.ends_at:.0f})"
 
 
-class _Granted(Struct, frozen=True):
+class _Granted(Discreet, frozen=True):
     access_token: str
     expires_in: float = UNSTATED_LIFE_S
 

@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from tidings.discreet import Discreet
 
 MAX_TTL_S = 2_419_200
 """Four weeks: the longest that FCM keeps a message (android.ttl)."""
@@ -28,7 +30,7 @@ Priority = Literal["NORMAL", "HIGH", "normal", "high"]
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-class _Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class _Part(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A part of the message: None means not given."""
 
 
@@ -165,13 +167,13 @@ class Apns(_Part, frozen=True):
             raise ValueError("payload.aps must be an object")
 
 
-class WebAction(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WebAction(Discreet, frozen=True, kw_only=True, omit_defaults=True):
     action: str
     title: str
     icon: str | None = None
 
 
-class WebNotification(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WebNotification(Discreet, frozen=True, kw_only=True, omit_defaults=True):
     """The known options of the Web Notifications API; browsers' and callers' own may stand beside them."""
 
     title: str | None = None

@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from tidings.bus import Bus, BusUnavailable
+from tidings.discreet import Discreet
 from tidings.providers.contract import Message, Outcome, Reason, Rejected, Retry, Sent
 
 NOT_CONNECTED = Rejected(Reason.NOT_CONNECTED, "the user has no open socket")
 
 
-class NotificationData(Struct, frozen=True):
+class NotificationData(Discreet, frozen=True):
     """What a client gets as `data` of a notification frame. The same on every attempt."""
 
     id: int

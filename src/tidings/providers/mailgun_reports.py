@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from tidings.discreet import Discreet
 from tidings.providers.contract import BadReport, Fate, Reason, Report
 from tidings.providers.report_secrets import Secrets
 from tidings.providers.report_text import clean, decode, failure, find_reference, find_status
@@ -44,14 +45,14 @@ class Tokens:
             self._seen.popitem(last=False)
 
 
-class _Signature(Struct, frozen=True):
+class _Signature(Discreet, frozen=True):
     timestamp: str | int
     token: str
     signature: str
 
 
-class _Message(Struct, frozen=True):
-    headers: dict[str, Any] = {}
+class _Message(Discreet, frozen=True):
+    headers: dict[str, Any] = field(default_factory=dict)
 
 
 class _Status(Struct, frozen=True):
@@ -60,7 +61,7 @@ class _Status(Struct, frozen=True):
     enhanced_code: Any = field(default=None, name="enhanced-code")
 
 
-class Event(Struct, frozen=True):
+class Event(Discreet, frozen=True):
     """What happened, as far as it is of use here."""
 
     event: str
@@ -72,7 +73,7 @@ class Event(Struct, frozen=True):
     user_variables: dict[str, Any] | list[Any] = field(default_factory=dict, name="user-variables")
 
 
-class _Post(Struct, frozen=True):
+class _Post(Discreet, frozen=True):
     signature: _Signature
     event_data: Event = field(name="event-data")
 

@@ -9,8 +9,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct
-
+from tidings.discreet import Discreet
 from tidings.providers.contract import BadReport, Fate, Reason, Report
 from tidings.providers.report_secrets import Secrets
 from tidings.providers.report_text import clean, decode, failure, find_reference, find_status
@@ -41,7 +40,7 @@ _NAMES = {
 }
 
 
-class Event(Struct, frozen=True, rename=_NAMES):
+class Event(Discreet, frozen=True, rename=_NAMES):
     """What happened, as far as it is of use here."""
 
     record_type: str

@@ -6,7 +6,8 @@ Every vendor has its own way (`docs/reports.md` tells them all), so one small st
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import Struct
+
+from tidings.discreet import Discreet
 
 VENDORS = ("ses", "sendgrid", "mailgun", "postmark", "twilio", "vonage")
 
@@ -15,7 +16,7 @@ class ReportSecretsError(ValueError):
     """The secrets can't be used; the text is one sentence for the person who configures them, without the secret."""
 
 
-class Secrets(Struct, frozen=True, forbid_unknown_fields=True):
+class Secrets(Discreet, frozen=True, forbid_unknown_fields=True):
     """For one account at one vendor. repr() shows none of it.
 
     `secret`: Mailgun's webhook signing key, SendGrid's verification key (a public one), the password in Postmark's
@@ -33,7 +34,7 @@ class Secrets(Struct, frozen=True, forbid_unknown_fields=True):
         return f"Secrets(project_id={self.project_id})"
 
 
-class _Given(Struct, frozen=True, forbid_unknown_fields=True):
+class _Given(Discreet, frozen=True, forbid_unknown_fields=True):
     """What an operator may write for one vendor."""
 
     secret: str = ""

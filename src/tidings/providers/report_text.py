@@ -22,6 +22,7 @@ _REFERENCE = re.compile(
 _ADDRESS = re.compile(
     r"[^\s<>\"'():;,]+@[^\s<>\"'():;,]+|(?<![0-9A-Za-z.])\+?[0-9][0-9 ()-]{7,17}[0-9](?![0-9A-Za-z.])"
 )
+_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://\S+")
 _STATUS = re.compile(r"(?<![0-9.])([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])", re.ASCII)
 
 # RFC 3463, section 3, for class 5. What is not here says that this message failed, and nothing about the address.
@@ -49,12 +50,15 @@ def find_reference(texts: Iterable[object]) -> str:
 
 
 def clean(text: object) -> str:
-    """A vendor's words as they may be kept: one line, bounded, without addresses and control characters."""
+    """A vendor's words as they may be kept: one line, bounded, without addresses, links, references of ours and
+    control characters. What the message said, only the caller can know (`quoted.hide`)."""
     if not isinstance(text, str):
         return ""
     words = " ".join(text[: 4 * MOST_DETAIL].split())
-    printable = "".join(letter for letter in words if letter.isprintable())
-    return _ADDRESS.sub("…", printable)[:MOST_DETAIL].strip()
+    kept = "".join(letter for letter in words if letter.isprintable())
+    for pattern in (_LINK, _REFERENCE, _ADDRESS):
+        kept = pattern.sub("…", kept)
+    return kept[:MOST_DETAIL].strip()
 
 
 def find_status(text: object) -> str:

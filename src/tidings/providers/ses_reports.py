@@ -7,15 +7,16 @@ Amazon SES publishes to Amazon SNS"; its pages on bounces say that a transient o
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from tidings.discreet import Discreet
 from tidings.providers.contract import BadReport, Fate, Reason, Report
 from tidings.providers.report_text import MOST_REPORTS, clean, decode, failure, find_reference, find_status
 
 _NO_COMPLAINT = "not-spam"  # RFC 5965 §7.3: somebody took the message out of the spam folder
 
 
-class _Header(Struct, frozen=True):
+class _Header(Discreet, frozen=True):
     name: str = ""
     value: str = ""
 
@@ -24,13 +25,13 @@ class _Common(Struct, frozen=True, rename="camel"):
     message_id: str = ""
 
 
-class _Mail(Struct, frozen=True, rename="camel"):
+class _Mail(Discreet, frozen=True, rename="camel"):
     message_id: str = ""
     source: str = ""
     destination: tuple[str, ...] = ()
     headers: tuple[_Header, ...] = ()
     common_headers: _Common = _Common()
-    tags: dict[str, tuple[str, ...]] = {}
+    tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _Recipient(Struct, frozen=True, rename="camel"):

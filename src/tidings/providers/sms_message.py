@@ -2,8 +2,7 @@
 
 from datetime import datetime
 
-from msgspec import Struct
-
+from tidings.discreet import Discreet
 from tidings.providers.contract import Gone, Message, Reason, Rejected
 from tidings.providers.sms_overrides import SmsOverrides, validate_overrides
 from tidings.providers.sms_text import MAX_CHARS, Text, compose, is_e164
@@ -11,7 +10,7 @@ from tidings.providers.sms_text import MAX_CHARS, Text, compose, is_e164
 _NONE = SmsOverrides()
 
 
-class Sms(Struct, frozen=True):
+class Sms(Discreet, frozen=True):
     """One text message. `sender` is the notification's own, "" for the account's.
 
     `left_s`: seconds until it is of no more use, at least 1.

@@ -7,8 +7,9 @@ with the path to the field. What is not given is left out.
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
+from tidings.discreet import Discreet
 from tidings.providers.sms_text import MAX_CHARS
 
 # A plain $ at the end would let a line break follow, and Python's \Z is unknown to JSON Schema.
@@ -19,7 +20,7 @@ Sender = Annotated[str, Meta(pattern=SENDER, examples=["Parcels"])]
 Body = Annotated[str, Meta(min_length=1, max_length=MAX_CHARS)]
 
 
-class SmsOverrides(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class SmsOverrides(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What a caller may change in the text message of one notification.
 
     `body`: the whole text, in place of title and body. `from`: the sender, in place of the account's; it must

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 
 import phonenumbers
-from msgspec import Struct
+
+from tidings.discreet import Discreet
 
 MAX_CHARS = 1600
 """Twilio takes no longer text (error 21617), and what is longer no longer suits a phone."""
@@ -39,7 +40,7 @@ class NumberError(ValueError):
     """Not a telephone number that can be called from everywhere; the text says what is wrong, not the number."""
 
 
-class Text(Struct, frozen=True):
+class Text(Discreet, frozen=True):
     """What is sent. `unicode`: it takes UCS-2. `segments`: as many as are paid for."""
 
     value: str

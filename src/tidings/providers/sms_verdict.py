@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from tidings.http import Failure
 from tidings.providers.contract import Fate, Gone, Outcome, Paused, Reason, Rejected, Report, Retry
+from tidings.providers.quoted import hide
 
 ROUTE_WAIT_S = 3600.0
 CREDIT_WAIT_S = 600.0
@@ -100,8 +101,5 @@ def reports(
 
 def masked(text: str, secrets: tuple[str, ...] = ()) -> str:
     """`text` on one line, bounded, without secrets and without anything that looks like a telephone number."""
-    for secret in secrets:
-        if len(secret) >= 6:
-            text = text.replace(secret, "<hidden>")
-    text = " ".join(_DIGITS.sub("<number>", text[:4096]).split())
+    text = _DIGITS.sub("<number>", hide(text, secrets))
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"

@@ -5,8 +5,10 @@
 
 import asyncio
 import ssl
+from base64 import b64encode
 
-from tidings.providers.contract import Gone, Message, Outcome, Reason
+from tidings.providers.contract import Gone, Message, Outcome, Reason, Sent
+from tidings.providers.quoted import hide, quotable
 from tidings.providers.smtp_account import SmtpAccount, SmtpAccountError, check, parse_smtp_account
 from tidings.providers.smtp_address import AddressError
 from tidings.providers.smtp_answers import outcome_of, outcome_of_trouble
@@ -22,6 +24,7 @@ class SmtpProvider:
         self._account = account
         self._sender = sender
         self._connections = connections
+        self._secrets = _secrets_of(account)
 
     @property
     def name(self) -> str:
@@ -41,15 +44,17 @@ class SmtpProvider:
         try:
             answer = await self._exchange(mail)
         except Trouble as trouble:
-            return outcome_of_trouble(trouble, self._account.retry_floor_s)
-        return outcome_of(answer, self._account.retry_floor_s)
+            return outcome_of_trouble(trouble, self._account.retry_floor_s, self._secrets + quotable(message))
+        if answer.stage is Stage.BODY and 200 <= answer.reply.code < 300:
+            return _without_reference(outcome_of(answer), message)
+        return outcome_of(answer, self._account.retry_floor_s, self._secrets + quotable(message))
 
     async def log_in(self) -> Outcome | None:
         """Connect and log in, and send nothing: None when that works, else what a mail would have met."""
         try:
             dialogue, _ = await self._connections.take()
         except Trouble as trouble:
-            return outcome_of_trouble(trouble, self._account.retry_floor_s)
+            return outcome_of_trouble(trouble, self._account.retry_floor_s, self._secrets)
         self._connections.give_back(dialogue)
         return None
 
@@ -93,6 +98,20 @@ async def _first_try(dialogue: Dialogue, mail: Mail) -> Answer | None:
             return None
         raise
     return None if answer.reply.code == 421 and answer.stage is Stage.MAIL else answer
+
+
+def _secrets_of(account: SmtpAccount) -> tuple[str, ...]:
+    """What the relay was told at login, in the forms in which it was told (RFC 4616, AUTH LOGIN)."""
+    user, password = account.username.encode(), account.password.encode()
+    told = (user, password, b"\0" + user + b"\0" + password)
+    return (account.username, account.password, *(b64encode(each).decode() for each in told))
+
+
+def _without_reference(sent: Outcome, message: Message) -> Outcome:
+    """The relay's id of the mail; some relays name it by our Message-ID, and who knows the reference can confirm."""
+    if isinstance(sent, Sent) and sent.provider_message_id:
+        return Sent(hide(sent.provider_message_id, (message.reference, message.address)))
+    return sent
 
 
 async def open_smtp(account: SmtpAccount) -> SmtpProvider:

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
 
 from tidings.addresses import Guard
+from tidings.discreet import Discreet
 from tidings.providers.smtp_address import AddressError, read_address
 from tidings.providers.smtp_dkim import Dkim, DkimError, load_signer
 
@@ -28,7 +28,7 @@ class SmtpAccountError(ValueError):
     """The account can't be used; the text is one sentence that says what to do, and quotes no secret."""
 
 
-class SmtpAccount(Struct, frozen=True):
+class SmtpAccount(Discreet, frozen=True):
     """One relay and one sender. repr() shows neither password nor key.
 
     `port`: 0 is the usual one of `security`. `security`: `tls` from the first byte, `starttls` or nothing at all, which
@@ -77,7 +77,7 @@ class SmtpAccount(Struct, frozen=True):
         return self.port or PORTS[self.security]
 
 
-class _Given(Struct, frozen=True, forbid_unknown_fields=True):
+class _Given(Discreet, frozen=True, forbid_unknown_fields=True):
     """What an operator or a project may write; the rest of an account is not theirs to choose."""
 
     host: str

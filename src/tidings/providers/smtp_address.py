@@ -6,7 +6,8 @@ Sources: RFC 5321 §4.1.2 and §4.5.3.1 (form and lengths), RFC 6531 (addresses 
 import re
 
 import idna
-from msgspec import Struct
+
+from tidings.discreet import Discreet
 
 MAX_ADDRESS_BYTES = 254
 MAX_LOCAL_BYTES = 64
@@ -26,7 +27,7 @@ class AddressError(ValueError):
     """This is no email address; the text says why and does not quote it."""
 
 
-class EmailAddress(Struct, frozen=True):
+class EmailAddress(Discreet, frozen=True):
     """`text`: local part as given, domain in lower-case ASCII. `wide`: the local part is not ASCII (SMTPUTF8)."""
 
     text: str

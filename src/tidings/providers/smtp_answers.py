@@ -14,7 +14,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
+from tidings.providers.quoted import hide
 from tidings.providers.smtp_dialogue import Answer, Ended, Reply, Stage, Trouble
 
 RETRY_FLOOR_S = 60.0
@@ -151,7 +153,7 @@ _QUEUED = re.compile(r"queued (?:mail )?as:?\s+<?([\w.@+=-]{4,200})", re.IGNOREC
 _OK_ID = re.compile(r"(?:[25]\.\d\.\d\s+)?ok:?\s+([\w.-]{8,200})", re.IGNORECASE)
 
 
-class Told(Struct, frozen=True):
+class Told(Discreet, frozen=True):
     """A reply, read. `code`: with the class of the enhanced code, when that contradicts (RFC 3463 §3). `enhanced`:
     its two last parts, "" when there is none or `0.0`."""
 
@@ -161,14 +163,14 @@ class Told(Struct, frozen=True):
     text: str
 
 
-def outcome_of(answer: Answer, floor_s: float = RETRY_FLOOR_S) -> Outcome:
-    """The meaning of the reply that decided about a mail."""
+def outcome_of(answer: Answer, floor_s: float = RETRY_FLOOR_S, secrets: tuple[str, ...] = ()) -> Outcome:
+    """The meaning of the reply that decided about a mail. `secrets`, addresses and links are masked in its `detail`."""
     reply = answer.reply
     if answer.stage is Stage.BODY and 200 <= reply.code < 300:
         return Sent(queue_id(reply))
     told = read(answer)
     row = row_for(told)
-    detail = mask(f"{reply.code} {reply.text}")
+    detail = mask(f"{reply.code} {reply.text}", secrets)
     if row.kind is Retry:
         return Retry(row.reason, detail, row.wait * floor_s, row.account_wide)
     if row.kind is Paused:
@@ -176,12 +178,12 @@ def outcome_of(answer: Answer, floor_s: float = RETRY_FLOOR_S) -> Outcome:
     return row.kind(row.reason, detail)
 
 
-def outcome_of_trouble(trouble: Trouble, floor_s: float = RETRY_FLOOR_S) -> Outcome:
+def outcome_of_trouble(trouble: Trouble, floor_s: float = RETRY_FLOOR_S, secrets: tuple[str, ...] = ()) -> Outcome:
     """The meaning of a dialogue that ended without one. Only when it broke after the body may the relay have it."""
-    detail = mask(str(trouble))
+    detail = mask(str(trouble), secrets)
     match trouble.ended:
         case Ended.REFUSED if trouble.reply is not None:
-            return outcome_of(Answer(trouble.stage, trouble.reply), floor_s)
+            return outcome_of(Answer(trouble.stage, trouble.reply), floor_s, secrets)
         case Ended.UNSUPPORTED if trouble.stage is Stage.RCPT:
             return Rejected(Reason.INVALID_MESSAGE, detail)
         case Ended.TLS | Ended.UNSUPPORTED:
@@ -216,9 +218,9 @@ def queue_id(reply: Reply) -> str | None:
     return found[1] if found else None
 
 
-def mask(text: str) -> str:
-    """`text` on one line without addresses and links, and not longer than 200 characters."""
-    line = _ADDRESS.sub("<hidden>", _URL.sub("<link>", " ".join(text[:4000].split())))
+def mask(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """`text` on one line without `secrets`, addresses and links, and not longer than 200 characters."""
+    line = _ADDRESS.sub("<hidden>", _URL.sub("<link>", hide(text, secrets)))
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     return line if len(line) <= MAX_DETAIL else line[: MAX_DETAIL - 1] + "…"
 

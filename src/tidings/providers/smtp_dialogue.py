@@ -17,6 +17,7 @@ from typing import cast
 
 from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.providers.smtp_account import SmtpAccount
 from tidings.providers.smtp_message import Mail
 
@@ -41,7 +42,7 @@ class Stage(StrEnum):
     BODY = "body"
 
 
-class Reply(Struct, frozen=True):
+class Reply(Discreet, frozen=True):
     """What the server said: three digits, and its lines without them, joined by line feeds."""
 
     code: int

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from msgspec import Struct
+
+from tidings.discreet import Discreet
 
 # What is signed when it is there, in this order. Both headers of one-click unsubscribing must be (RFC 8058 §4).
 # From stands twice: a second one that somebody adds on the way breaks the signature (RFC 6376 §8.15).
@@ -45,7 +46,7 @@ class DkimError(ValueError):
     """The key can't be used; the text is one sentence that says what to do and never quotes a key."""
 
 
-class Dkim(Struct, frozen=True, forbid_unknown_fields=True):
+class Dkim(Discreet, frozen=True, forbid_unknown_fields=True):
     """Who signs. The public key stands in the DNS at `<selector>._domainkey.<domain>`. repr() shows no key.
 
     `private_key`: PEM without a password; RSA of 1024 bits or more (2048 is right), or Ed25519, which not all
@@ -60,7 +61,7 @@ class Dkim(Struct, frozen=True, forbid_unknown_fields=True):
         return f"Dkim({self.domain!r}, selector={self.selector!r})"
 
 
-class Signer(Struct, frozen=True):
+class Signer(Discreet, frozen=True):
     """A key, ready to sign. repr() shows no key."""
 
     domain: str

@@ -13,8 +13,7 @@ import re
 from binascii import b2a_base64, b2a_qp
 from email.utils import format_datetime
 
-from msgspec import Struct
-
+from tidings.discreet import Discreet
 from tidings.providers.contract import Message
 from tidings.providers.smtp_account import SmtpAccount
 from tidings.providers.smtp_address import MAX_LOCAL_BYTES, EmailAddress, read_address
@@ -34,7 +33,7 @@ _MOST_LINE = 900  # RFC 5322 §2.1.1 allows 998
 _PLAIN_REFERENCE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 
-class Sender(Struct, frozen=True):
+class Sender(Discreet, frozen=True):
     """What is the same for every mail of an account, made ready once."""
 
     account: SmtpAccount
@@ -44,7 +43,7 @@ class Sender(Struct, frozen=True):
     signer: Signer | None
 
 
-class Mail(Struct, frozen=True):
+class Mail(Discreet, frozen=True):
     """One mail. `data` ends with CRLF and is not dot-stuffed. `wide`: the relay must know SMTPUTF8."""
 
     return_path: str

@@ -7,8 +7,9 @@ accepted, with the path to the field. What is not given is left out.
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
+from tidings.discreet import Discreet
 from tidings.providers.smtp_address import AddressError, read_address
 
 # One line: no control character, and none of the line ends that Unicode adds. A header has no room for them.
@@ -29,7 +30,7 @@ _HEADER_NAME = Annotated[str, Meta(pattern="^[Xx]-[A-Za-z0-9-]{1,60}$")]
 RESERVED = ("x-smtpapi", "x-mailgun-", "x-pm-", "x-ses-", "x-tidings-", "x-msys-")
 
 
-class EmailOverrides(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class EmailOverrides(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What a caller may add to, or change in, the email of one notification.
 
     `subject`, `text`: instead of title and body. `html`: instead of a plain rendering of the text. `from_name`:

@@ -15,11 +15,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
-from msgspec import Struct
 from pyreqwest.client import Client
 from pyreqwest.exceptions import BuilderError
 
 from tidings import http
+from tidings.discreet import Discreet
 from tidings.providers.contract import BadReport
 from tidings.providers.report_text import decode
 
@@ -60,7 +60,7 @@ _NAMES = {
 }
 
 
-class Envelope(Struct, frozen=True, rename=_NAMES):
+class Envelope(Discreet, frozen=True, rename=_NAMES):
     """What SNS posts. `message` is the text that was published; for a confirmation it is for people."""
 
     type: str

@@ -12,6 +12,7 @@ from pyreqwest.request import RequestBody
 from tidings.clock import now
 from tidings.http import Failure, exchange, open_client
 from tidings.providers.contract import Message, Outcome
+from tidings.providers.quoted import quotable
 from tidings.providers.sms_message import Sms, build
 from tidings.providers.sms_verdict import outcome_of_failure
 from tidings.providers.twilio_account import TwilioAccount, TwilioAccountError, check, parse_twilio_account
@@ -32,7 +33,8 @@ class TwilioProvider:
         self._clients = clients
         url = f"{account.base_url.rstrip('/')}/2010-04-01/Accounts/{account.account_sid}/Messages.json"
         user = f"{account.api_key_sid or account.account_sid}:{account.api_key_secret or account.auth_token}"
-        authorization = f"Basic {b64encode(user.encode()).decode()}"
+        basic = b64encode(user.encode()).decode()
+        authorization = f"Basic {basic}"
         # The cheapest way to a request is a copy of a prepared one.
         self._requests = tuple(
             client.post(url).header("authorization", authorization, is_sensitive=True).build_streamed()
@@ -42,7 +44,7 @@ class TwilioProvider:
         senders = [("MessagingServiceSid", service)] if service else []
         senders += [("From", account.from_)] if account.from_ else []
         self._sender = urlencode(senders)
-        self._secrets = (account.auth_token, account.api_key_secret)
+        self._secrets = (account.auth_token, account.api_key_secret, basic)
         self._turn = 0
 
     @property
@@ -67,7 +69,8 @@ class TwilioProvider:
         answer = await exchange(request, _KEPT_HEADERS)
         if isinstance(answer, Failure):
             return outcome_of_failure(answer, account.retry_floor_s)
-        return outcome_of(answer, self._secrets, present, own_sender=bool(sms.sender), floor_s=account.retry_floor_s)
+        secrets = self._secrets + quotable(message)
+        return outcome_of(answer, secrets, present, own_sender=bool(sms.sender), floor_s=account.retry_floor_s)
 
     async def close(self) -> None:
         """Close the connections; calls under way end as `Retry(CONNECTION)`. Twice is safe."""

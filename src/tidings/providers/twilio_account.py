@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.providers.sms_overrides import SENDER
 from tidings.providers.sms_verdict import RETRY_FLOOR_S
 
@@ -22,7 +22,7 @@ class TwilioAccountError(ValueError):
     """The account can't be used; the text is one sentence for the person who configures it."""
 
 
-class TwilioAccount(Struct, frozen=True):
+class TwilioAccount(Discreet, frozen=True):
     """One account at Twilio. repr() shows no secret.
 
     `auth_token`: the primary one; Twilio signs its reports with it. `api_key_sid`, `api_key_secret`: to send
@@ -53,7 +53,7 @@ class TwilioAccount(Struct, frozen=True):
         return f"TwilioAccount({self.account_sid!r}, sender={sender!r}, emulated={self.emulated})"
 
 
-class _Given(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+class _Given(Discreet, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """What an operator may write; the rest of an account is not theirs to choose."""
 
     account_sid: str

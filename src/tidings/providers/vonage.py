@@ -11,6 +11,7 @@ from pyreqwest.request import RequestBody
 from tidings.clock import now
 from tidings.http import Failure, exchange, open_client
 from tidings.providers.contract import Message, Outcome
+from tidings.providers.quoted import quotable
 from tidings.providers.sms_message import Sms, build
 from tidings.providers.sms_verdict import outcome_of_failure
 from tidings.providers.vonage_account import VonageAccount, VonageAccountError, check, parse_vonage_account
@@ -62,7 +63,8 @@ class VonageProvider:
         answer = await exchange(request, _KEPT_HEADERS)
         if isinstance(answer, Failure):
             return outcome_of_failure(answer, account.retry_floor_s)
-        return outcome_of(answer, self._secrets, present, own_sender=bool(sms.sender), floor_s=account.retry_floor_s)
+        secrets = self._secrets + quotable(message)
+        return outcome_of(answer, secrets, present, own_sender=bool(sms.sender), floor_s=account.retry_floor_s)
 
     async def close(self) -> None:
         """Close the connections; calls under way end as `Retry(CONNECTION)`. Twice is safe."""

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.providers.sms_overrides import SENDER
 from tidings.providers.sms_verdict import RETRY_FLOOR_S
 
@@ -19,7 +19,7 @@ class VonageAccountError(ValueError):
     """The account can't be used; the text is one sentence for the person who configures it."""
 
 
-class VonageAccount(Struct, frozen=True):
+class VonageAccount(Discreet, frozen=True):
     """One API key at Vonage (SMS API). repr() shows no secret.
 
     `signature_secret`: of the dashboard's API settings; signed reports are checked with it, and without it
@@ -47,7 +47,7 @@ class VonageAccount(Struct, frozen=True):
         return f"VonageAccount({self.api_key!r}, sender={self.from_!r}, emulated={self.emulated})"
 
 
-class _Given(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+class _Given(Discreet, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """What an operator may write; the rest of an account is not theirs to choose."""
 
     api_key: str

@@ -64,12 +64,13 @@ def _receipt(fields: dict[str, str]) -> list[Report]:
         return [Report(Fate.DELIVERED, reference, address, message_id)] if reference else []
     if status not in _FAILED:
         return []
+    known = code if code.isascii() and code.isdigit() and len(code) <= 6 else ""
     return reports(
         verdict_of_report(code),
         reference=reference,
         address=address,
         provider_message_id=message_id,
-        detail=f"{status} {code}"[:40] if code else status,
+        detail=f"{status} {known}".strip(),
     )
 
 

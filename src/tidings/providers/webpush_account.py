@@ -2,16 +2,15 @@
 
 from ipaddress import ip_network
 
-from msgspec import Struct
-
 from tidings.addresses import Guard, Network
+from tidings.discreet import Discreet
 from tidings.providers.webpush_subscription import PUSH_SERVICES
 from tidings.providers.webpush_vapid import Vapid, load_vapid
 
 _HOST_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
 
-class WebPushAccount(Struct, frozen=True):
+class WebPushAccount(Discreet, frozen=True):
     """One VAPID key and its subject. `private_key`: PEM, or 32 bytes in base64url. repr() does not show it.
 
     `subject`: `mailto:` or `https:` of the operator (Apple checks it). `allowed_hosts`: push services besides

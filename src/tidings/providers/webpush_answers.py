@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.http import Answer, Failure, retry_after_s
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
 
@@ -103,7 +104,7 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-class Told(Struct, frozen=True):
+class Told(Discreet, frozen=True):
     """What an error answer says, in whatever state its body is."""
 
     http: int

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from msgspec import Struct
 
 from tidings.coalesce import Coalescer
+from tidings.discreet import Discreet
 from tidings.errors import Unavailable
 from tidings.providers.webpush_subscription import Subscription
 
@@ -42,7 +42,7 @@ _ECDH = ECDH()
 _TOGETHER = 32  # about 3 ms of work: no single message waits long for the others of its batch
 
 
-class Job(Struct, frozen=True, gc=False):
+class Job(Discreet, frozen=True, gc=False):
     """One message to encrypt; `plaintext` of at most `MAX_PLAINTEXT_BYTES`."""
 
     subscription: Subscription

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
+from tidings.discreet import Discreet
 from tidings.providers.contract import Message
 from tidings.providers.webpush_overrides import MAX_TTL_S
 
@@ -30,7 +30,7 @@ _NOTHING: Mapping[str, Any] = {}
 _encode = msgspec.json.Encoder().encode
 
 
-class Built(Struct, frozen=True, gc=False):
+class Built(Discreet, frozen=True, gc=False):
     """A push before its encryption. `ttl`: seconds, as header text. `topic` "": the header is not sent."""
 
     plaintext: bytes

@@ -8,7 +8,9 @@ notification is accepted, with the path to the field. What is not given is left 
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from tidings.discreet import Discreet
 
 MAX_TTL_S = 2_419_200
 """Four weeks: the longest that FCM keeps a message; Mozilla and Apple keep it for 30 days."""
@@ -20,7 +22,7 @@ Milliseconds = Annotated[int, Meta(ge=0, le=10_000)]
 Urgency = Literal["very-low", "low", "normal", "high"]
 
 
-class _Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class _Part(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A part of the message: None means not given."""
 
 

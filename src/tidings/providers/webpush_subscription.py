@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from msgspec import Struct
 
 from tidings.addresses import AddressRefused, Guard, Target, check_url
+from tidings.discreet import Discreet
 
 PUSH_SERVICES = (
     "fcm.googleapis.com",  # Chrome, Edge on Android, Brave, Opera, Samsung Internet
@@ -41,7 +41,7 @@ class SubscriptionError(ValueError):
         self.detail = detail
 
 
-class Subscription(Struct, frozen=True):
+class Subscription(Discreet, frozen=True):
     """A subscription, read and checked. `p256dh`: 65 bytes, a point of P-256, which `public_key` is. `auth`:
     16.
 

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from msgspec import Struct
+
+from tidings.discreet import Discreet
 
 LIFE = timedelta(hours=12)
 """RFC 8292 §2 allows 24 hours; half of it leaves room for clocks that disagree."""
@@ -39,7 +40,7 @@ class VapidError(ValueError):
     """The VAPID key or subject can't be used; one sentence for the person who configures it."""
 
 
-class Vapid(Struct, frozen=True):
+class Vapid(Discreet, frozen=True):
     """A VAPID key ready to sign with. `public_text`: the `applicationServerKey` for browsers, base64url."""
 
     key: EllipticCurvePrivateKey
@@ -50,7 +51,7 @@ class Vapid(Struct, frozen=True):
         return f"Vapid(public_text={self.public_text!r})"
 
 
-class Authorization(Struct, frozen=True):
+class Authorization(Discreet, frozen=True):
     """The `Authorization` header for one push service, to be renewed at `renew_at`. repr() does not show
     it."""
 

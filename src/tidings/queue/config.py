@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from msgspec import Struct, field
 
+from tidings.discreet import Discreet
 from tidings.queue import Lane
 
 # Messages that a process holds without having acknowledged them. Small where a message is a whole group of
@@ -14,7 +15,7 @@ PREFETCH: Mapping[Lane, int] = MappingProxyType(
 )
 
 
-class RabbitConfig(Struct, frozen=True):
+class RabbitConfig(Discreet, frozen=True):
     """Times are in seconds.
 
     prefix: the first part of every queue's name. prefetch: messages for each lane. tries: how often a message

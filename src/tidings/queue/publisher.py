@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import structlog
 from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
-from msgspec import Struct
 from pamqp import commands
 
+from tidings.discreet import Discreet
 from tidings.queue import Lane, Ticket, wire
 from tidings.queue.config import Counts, RabbitConfig
 from tidings.queue.connection import BrokerGone, Link, ask, end_of, first_end
@@ -32,7 +32,7 @@ class Returned(Refused):
     """There is no such queue."""
 
 
-class Letter(Struct, frozen=True):
+class Letter(Discreet, frozen=True):
     """A message for one queue."""
 
     queue: str

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from msgspec import Struct
-
+from tidings.discreet import Discreet
 from tidings.providers.contract import Message
 from tidings.routing import EMAIL, PUSH
 from tidings.signing import sign_receipt, sign_unsubscribe
@@ -22,7 +21,7 @@ PARTS: Mapping[str, str] = {
 }
 
 
-class Composing(Struct, frozen=True):
+class Composing(Discreet, frozen=True):
     """What messages are made with. URLs end in `/`; "" means that there is none, so nothing comes back from there.
 
     `receipt_url`: where devices confirm. `reports_url`: where vendors report. `unsubscribe_url`: for emails. `public`:

@@ -14,7 +14,7 @@ from tidings import deliveries, notifications, routing
 from tidings.clock import now as clock_now
 from tidings.db import Pool
 from tidings.deliveries import Recorded
-from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry
+from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
 from tidings.providers.gateway import NOT_CONNECTED
 from tidings.routing import WEBSOCKET
 from tidings.tasks import Claim
@@ -23,7 +23,7 @@ from tidings.worker.book import Book, Usable
 from tidings.worker.compose import Composing, message_of
 from tidings.worker.plan import Known, Planned, plan, subjects_of
 from tidings.worker.record import Attempted, Group, record
-from tidings.worker.retry import Policy, Step, next_step
+from tidings.worker.retry import SENT, Policy, Step, next_step
 
 FIRST_RECORD_S = 0.5  # what has its answer by then is recorded; stragglers follow
 PLANS_A_TURN = 16
@@ -296,17 +296,19 @@ def judge(
 ) -> Attempted:
     """What the outcome means for the delivery. `used`: the account, None: nobody was asked, or nobody answered."""
     at = clock_now()
-    policy = work.policy if planned.allowed is None else Policy(planned.allowed, work.policy.base_s)
-    step = next_step(
-        outcome,
-        planned.attempt,
-        policy,
-        at,
-        planned.subject.expires_at,
-        random.random(),
-        once=planned.address.channel in work.once,
-        called=called or used is None,
-    )
+    if type(outcome) is Sent:
+        step = SENT
+    else:
+        step = next_step(
+            outcome,
+            planned.attempt,
+            work.policy if planned.allowed is None else Policy(planned.allowed, work.policy.base_s),
+            at,
+            planned.subject.expires_at,
+            random.random(),
+            once=planned.address.channel in work.once,
+            called=called or used is None,
+        )
     if used is None:
         name, emulated = work.book.named(planned.subject.project_id, planned.address.via)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from tidings import routing
+from tidings.discreet import Discreet
 from tidings.preferences import Preferences, allows, decode_preferences
 from tidings.quiet_hours import quiet_until
 from tidings.routing import CHAT, EMAIL, LIVE, PUSH, SMS, WEBSOCKET, Route
@@ -19,7 +20,7 @@ USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a d
 ENDED = frozenset({"cancelled", "expired", "failed", "suppressed"})  # "sent" and "delivered" may have more to send
 
 
-class Address(Struct, frozen=True):
+class Address(Discreet, frozen=True, gc=False):
     """One way to reach a user; `token` is empty for channels that need none."""
 
     channel: str
@@ -44,7 +45,7 @@ SOCKETS = Address(WEBSOCKET, USER_ADDRESS)
 OWN_ADDRESSES = {EMAIL: "email", SMS: "phone", CHAT: "chat_url"}  # channel → column of `users`
 
 
-class Subject(Struct, frozen=True):
+class Subject(Discreet, frozen=True, gc=False):
     """A notification with all that planning looks at. `begins_at`: when it was due.
 
     `addresses`: what the user has of the channels of the route, sockets apart. `blocked`: channels whose address must
@@ -78,7 +79,7 @@ class Subject(Struct, frozen=True):
         return self.begins_at + timedelta(seconds=self.ttl_s)
 
 
-class Known(Struct, frozen=True):
+class Known(Struct, frozen=True, gc=False):
     """What is recorded of one delivery already.
 
     `begun`: a call was begun over a channel that sends at most once, and its outcome was never recorded.
@@ -91,7 +92,7 @@ class Known(Struct, frozen=True):
     begun: bool = False
 
 
-class Planned(Struct, frozen=True):
+class Planned(Struct, frozen=True, gc=False):
     """One attempt to be made. `attempt` counts from 1; `allowed`: how many there may be, None: what the policy says.
 
     `held_until`: the user's quiet hours; the attempt is made then.
@@ -113,7 +114,7 @@ class Ending(Struct, frozen=True):
     reason: str
 
 
-class Plan(Struct, frozen=True):
+class Plan(Struct, frozen=True, gc=False):
     """What to attempt now, and which recorded deliveries end without another attempt.
 
     `suppressions`: channels with nothing to attempt, as `channel:reason`. `status`: set when the notification ends
@@ -141,6 +142,8 @@ def plan(subject: Subject, known: History, now: datetime, *, retrying: bool = Fa
         return _end(known, "suppressed", "user_deleted")
     if now > subject.expires_at and (known or subject.ttl_s > 0):  # 0 is "now or never", and this is now
         return _end(known, "expired", "expired")
+    if not known and subject.preferences is None and subject.route is routing.USUAL:
+        return _usual(subject)
     attempts, endings = _again(subject, known, now) if known else ([], [])
     if retrying and (PUSH, USER_ADDRESS) not in known:  # that one is a notification which was set aside as poison
         return Plan(attempts, endings)
@@ -150,6 +153,13 @@ def plan(subject: Subject, known: History, now: datetime, *, retrying: bool = Fa
         if waiting and subject.route.fallback:
             break
     return Plan(attempts, endings, suppressions, None if attempts or known else "suppressed")
+
+
+def _usual(subject: Subject) -> Plan:
+    """The plan of nearly all: to every device and the sockets, for the first time, and nothing is in the way."""
+    attempts = [Planned(subject, address, 1) for address in subject.addresses]
+    attempts.append(Planned(subject, SOCKETS, 1))
+    return Plan(attempts) if subject.addresses else Plan(attempts, [], [f"{PUSH}:no_device"])
 
 
 def _first(

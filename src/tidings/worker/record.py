@@ -33,7 +33,7 @@ TRANSIENT = (
 )
 
 
-class Attempted(Struct, frozen=True):
+class Attempted(Struct, frozen=True, gc=False):
     """An attempt with its outcome. `called` False: no call was made, because the account is paused."""
 
     planned: Planned
@@ -87,8 +87,13 @@ class Group(Struct, frozen=True):
         histories: Mapping[int, Mapping[Key, Known]],
     ) -> Self:
         """A group at its beginning: what is planned counts as pending until it is answered."""
-        statuses = {}
+        statuses: dict[int, dict[Key, str]] = {}
         for subject, made in plans:
+            if not histories:  # nearly always
+                statuses[subject.id] = {
+                    (one.address.channel, one.address.device_id): "pending" for one in made.attempts
+                }
+                continue
             known = {key: delivery.status for key, delivery in histories.get(subject.id, {}).items()}
             known |= {(one.address.channel, one.address.device_id): "pending" for one in made.attempts}
             known |= {(ending.channel, ending.device_id): ending.status for ending in made.endings}
@@ -182,17 +187,23 @@ def count(answered: Sequence[Attempted]) -> None:
     """Tell the metrics, once it is committed."""
     attempts: Counter[tuple[str, str, str]] = Counter()
     sent: Counter[tuple[str, str]] = Counter()
+    waited: dict[str, list[float]] = {}
     for one in answered:
-        if one.step.status == "sent":
-            sent[one.key[0], one.provider] += 1
-            waited_s = (one.at - one.planned.subject.begins_at).total_seconds()
-            metrics.LATENCY.labels(one.planned.subject.lane).observe(max(waited_s, 0.0))
+        step, channel = one.step, one.planned.address.channel
+        if step.status == "sent":
+            sent[channel, one.provider] += 1
+            subject = one.planned.subject
+            waited.setdefault(subject.lane, []).append((one.at - subject.begins_at).total_seconds())
         if one.called and one.is_delivery:
-            attempts[one.key[0], tag_of(one.outcome), str(one.step.reason or "")] += 1
+            attempts[channel, tag_of(one.outcome), step.reason or ""] += 1
     for (channel, provider), number in sent.items():
         metrics.SENT.labels(channel, provider).inc(number)
     for labels, number in attempts.items():
         metrics.ATTEMPTS.labels(*labels).inc(number)
+    for lane, all_waited in waited.items():
+        observe = metrics.LATENCY.labels(lane).observe
+        for seconds in all_waited:
+            observe(seconds if seconds > 0 else 0.0)
 
 
 def tag_of(outcome: Outcome) -> str:

@@ -29,6 +29,9 @@ class Step(Struct, frozen=True):
     counts: bool = True
 
 
+SENT = Step("sent")
+
+
 def next_step(
     outcome: Outcome,
     attempt: int,
@@ -47,7 +50,7 @@ def next_step(
     """
     match outcome:
         case Sent():
-            return Step("sent")
+            return SENT
         case Rejected(reason=Reason.NOT_CONNECTED, detail=detail):
             return Step("suppressed", None, Reason.NOT_CONNECTED, detail)
         case Rejected(reason, detail) | Gone(reason, detail):

@@ -2,11 +2,17 @@
 -- Attempts, and what they make of their deliveries: a new one, or the next state of one. A delivery that was
 -- confirmed stays delivered, and one that was sent stays sent. Number 0: no call was made. In one statement, because the two share most columns.
 WITH v AS MATERIALIZED (
-    SELECT * FROM unnest(
+    -- A column that is alike in all rows comes as one value (deliveries.ALIKE).
+    SELECT u.notification_id, coalesce(u.channel, $2[1]) AS channel, u.device_id,
+        coalesce(u.project_id, $4[1]) AS project_id, coalesce(u.status, $5[1]) AS status, u.reason, u.detail,
+        coalesce(u.provider, $8[1]) AS provider, coalesce(u.emulated, $9[1]) AS emulated, u.provider_message_id,
+        coalesce(u.attempts, $11[1]) AS attempts, u.next_attempt_at, u.sent_at, coalesce(u.number, $14[1]) AS number,
+        coalesce(u.outcome, $15[1]) AS outcome, u.duration_ms
+    FROM unnest(
         $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::boolean[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[],
         $14::smallint[], $15::text[], $16::integer[])
-        AS v(notification_id, channel, device_id, project_id, status, reason, detail, provider, emulated,
+        AS u(notification_id, channel, device_id, project_id, status, reason, detail, provider, emulated,
             provider_message_id, attempts, next_attempt_at, sent_at, number, outcome, duration_ms)
 ), calls AS (
     INSERT INTO attempts (notification_id, channel, device_id, number, outcome, reason, detail, provider, duration_ms)

@@ -116,16 +116,21 @@ LEFT JOIN devices d ON d.user_id = n.user_id AND d.disabled_at IS NULL
 ORDER BY n.id, d.id
 
 -- name: settle
--- Best outcome wins: what was delivered or sent stays so. Times keep their first value.
+-- Best outcome wins: what was delivered or sent stays so. Times keep their first value. Statuses and suppressions that
+-- are alike in all rows come as one value (deliveries.ALIKE).
 UPDATE notifications n SET
     status = CASE
         WHEN n.status = 'delivered' OR n.status = 'cancelled' THEN n.status
         WHEN n.status = 'sent' AND v.status <> 'delivered' THEN 'sent'
         ELSE v.status END,
     sent_at = coalesce(least(n.sent_at, v.sent_at), n.sent_at, v.sent_at),
-    suppressions = CASE WHEN v.suppressions IS NULL THEN n.suppressions
+    suppressions = CASE WHEN v.suppressions = '' THEN n.suppressions
+        WHEN n.suppressions IS NULL THEN string_to_array(v.suppressions, ' ')
         ELSE ARRAY(SELECT DISTINCT unnest(n.suppressions || string_to_array(v.suppressions, ' ')) ORDER BY 1) END
-FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[]) AS v(id, status, sent_at, suppressions)
+FROM (
+    SELECT u.id, coalesce(u.status, $2[1]) AS status, u.sent_at, coalesce(u.suppressions, $4[1]) AS suppressions
+    FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[]) AS u(id, status, sent_at, suppressions)
+) AS v
 WHERE n.id = v.id
 
 -- name: one_at_a_time
