@@ -12,7 +12,9 @@ import pytest
 from tests.api.serving import Ended, served, tidings
 from tests.conftest import Project, client_of, environ, eventually
 from tidings import __version__
+from tidings import app as app_module
 from tidings.app import App
+from tidings.providers.webpush_vapid import new_private_key
 from tidings.settings import env_names
 
 GIVEN_KEY = "given-key-0123456789-0123456789-0123456789"
@@ -141,6 +143,23 @@ async def test_the_ledger(project: Project, env: dict[str, str]) -> None:
     ended = await tidings("ledger", env=env)
     assert ended.code == 0, ended
     assert re.search(r"^suppressed +[1-9]", ended.out, re.MULTILINE)
+
+
+async def test_credentials_are_sealed_anew_when_the_secret_changes(
+    app: App, project: Project, env: dict[str, str]
+) -> None:
+    body = {"provider": "webpush", "name": "Browsers", "credentials": {"private_key": new_private_key()}}
+    body["credentials"] |= {"subject": "mailto:push@example.com"}  # type: ignore[operator] # a dict
+    made = await project.client.post("/api/providers", json=body)
+    assert made.status_code == 201, made.text
+    secret = app_module.read_secret(app.settings).decode()
+    changed = {**env, "TIDINGS_SECRET": GIVEN_KEY, "TIDINGS_SECRET_OLD": secret}
+    back = {**env, "TIDINGS_SECRET": secret, "TIDINGS_SECRET_OLD": GIVEN_KEY}
+    for way in (changed, back):  # and back again: the service goes on with the former one
+        ended = await tidings("reseal", env=way)
+        assert re.search(r"^[1-9]\d* accounts are sealed anew", ended.out), ended
+    only_new = await tidings("reseal", env={**env, "TIDINGS_SECRET": GIVEN_KEY})
+    assert (only_new.code, "store their credentials again" in only_new.err) == (1, True)
 
 
 async def test_the_first_key_is_printed_once(fresh_dir: Path) -> None:

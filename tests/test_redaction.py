@@ -62,18 +62,12 @@ STRUCTS = structs()
 def test_secrets_are_not_shown(kind: type[Struct]) -> None:
     assert issubclass(kind, Discreet)
     secret = SECRET - HARMLESS.get(kind.__name__, set())
+    # What checks the fields has no part in this.
+    unchecked = type(kind)(kind.__name__, (kind,), {"__post_init__": lambda self: None})
     for wrap in (str, str.encode, lambda text: {"a": text}, lambda text: (text,)):
-        made = object.__new__(kind)  # what would check the fields has no part in this
-        for name in kind.__struct_fields__:
-            _set(made, name, wrap(f"canary-{name}"))
+        made = unchecked(**{name: wrap(f"canary-{name}!") for name in kind.__struct_fields__})
         for shown in (repr(made), str(made), f"{made}", f"{[made]}", pretty_repr(made), pretty_repr({"local": made})):
-            assert kind.__name__ in shown
-            assert [name for name in secret if f"canary-{name}" in shown] == []
-
-
-def _set(made: Struct, name: str, value: object) -> None:
-    """Also in one that is frozen."""
-    type(made).__dict__.get(name, getattr(type(made), name)).__set__(made, value)
+            assert [name for name in secret if f"canary-{name}!" in shown] == []
 
 
 def test_there_are_such_structs() -> None:

@@ -44,7 +44,7 @@ from tidings.scheduler import due, expiry, gauges, retention
 from tidings.settings import Settings
 from tidings.supervise import tell_ready
 from tidings.turns import Turns
-from tidings.vault import vault_of
+from tidings.vault import Vault, vault_of
 from tidings.vendors import find_emulators, outside_of
 from tidings.worker.loop import HANDS, Worker
 
@@ -114,7 +114,7 @@ async def open_app(
         emulators, vendors = await find_emulators(settings, stack) if wanted else (None, None)
         accounts = read_accounts(settings, vendors)
         webpush = accounts.webpush
-        vault = vault_of(secret, *old_secrets(settings))
+        vault = read_vault(settings)
         bus.listen(KEYS_CHANGED, keys.forget)
         services = Services(
             settings=settings,
@@ -204,10 +204,10 @@ def open_reports(stack: AsyncExitStack) -> ReportReader:
     return ReportReader(client)
 
 
-def old_secrets(settings: Settings) -> list[bytes]:
-    """The secret of before, while it is being replaced."""
+def read_vault(settings: Settings) -> Vault:
+    """What seals the credentials of projects; opens with the secret of before, too, while it is being replaced."""
     old = settings.secret_old.get_secret_value()
-    return [old.encode()] if old else []
+    return vault_of(read_secret(settings), *([old.encode()] if old else []))
 
 
 def find_database(settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:

@@ -181,6 +181,20 @@ def redrive(
 
 
 @cli.command()
+def reseal() -> None:
+    """Seal the stored credentials of projects with TIDINGS_SECRET; then TIDINGS_SECRET_OLD can go. Twice is safe."""
+    from tidings import accounts  # noqa: PLC0415
+    from tidings.app import read_vault  # noqa: PLC0415
+
+    vault = read_vault(settings.load())
+    done, broken = asyncio.run(_with_database(lambda db: accounts.reseal(db, vault)))
+    typer.echo(f"{done:,} accounts are sealed anew.")
+    if broken:
+        typer.echo(f"{broken:,} accounts open with neither secret: store their credentials again.", err=True)
+        raise typer.Exit(1)
+
+
+@cli.command()
 def bench(
     figure: Annotated[str, typer.Argument(help="One figure: the same as --only; `providers` is measured only so")] = "",
     only: Annotated[str, typer.Option(help="accept, bulk, deliver, sockets, latency, lanes; separated by commas")] = "",

@@ -123,8 +123,11 @@ async def exchange(
     try:
         async with request as response:
             status = response.status
-            found = ((name, response.get_header(name)) for name in header_names)
-            headers = {name: value for name, value in found if value is not None}
+            headers = {}
+            for name in header_names:
+                value = response.get_header(name)
+                if value is not None:
+                    headers[name] = value
             if status == bodiless:
                 return Answer(status, b"", headers)
             # One byte more than wanted tells a whole body from a cut one. None: there is no body.

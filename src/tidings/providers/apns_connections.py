@@ -63,7 +63,10 @@ class Connection:
                 verdict = await asyncio.shield(self._probe)
                 if verdict is not None:
                     return verdict
-            return await self._exchange(request)
+            breaks = self._breaks
+            answer = await exchange(request, _KEPT_HEADERS, bodiless=200)
+            self._learn(answer, breaks)
+            return answer
         finally:
             self._calls -= 1
             if self._drained is not None and not self._calls:
@@ -82,7 +85,9 @@ class Connection:
         self._probe = probe = asyncio.get_running_loop().create_future()
         verdict: Answer | Failure | None = None
         try:
-            answer = await self._exchange(request)
+            breaks = self._breaks
+            answer = await exchange(request, _KEPT_HEADERS, bodiless=200)
+            self._learn(answer, breaks)
             if isinstance(answer, Failure):
                 verdict = Failure(answer.timed_out, maybe_sent=False, detail=answer.detail)
             elif answer.status == 403:
@@ -93,9 +98,8 @@ class Connection:
             self._probe = None
             probe.set_result(verdict)
 
-    async def _exchange(self, request: StreamRequest) -> Answer | Failure:
-        breaks = self._breaks
-        answer = await exchange(request, _KEPT_HEADERS, bodiless=200)
+    def _learn(self, answer: Answer | Failure, breaks: int) -> None:
+        """`breaks`: how often the connection had broken when the call began."""
         if isinstance(answer, Failure):
             if not answer.timed_out:
                 self._breaks += 1
@@ -103,7 +107,6 @@ class Connection:
         elif answer.status != 403 and breaks == self._breaks:
             # A late answer over a connection that has broken since says nothing about the next one.
             self._warm_until = self._monotonic() + WARM_S
-        return answer
 
 
 class Connections:

@@ -25,9 +25,6 @@ class ProviderToken(Discreet, frozen=True):
     made_at: float
     issued_at: float
 
-    def __repr__(self) -> str:
-        return f"ProviderToken(issued_at={self.issued_at:.0f})"
-
 
 class ProviderTokens:
     """The present token of one key. Signing takes no waiting, so there is nothing to share but the value."""

@@ -36,9 +36,6 @@ class Token(Discreet, frozen=True):
     renew_at: float
     ends_at: float
 
-    def __repr__(self) -> str:
-        return f"Token(renew_at={self.renew_at:.0f}, ends_at={self.ends_at:.0f})"
-
 
 class _Granted(Discreet, frozen=True):
     access_token: str

@@ -55,9 +55,6 @@ class Subscription(Discreet, frozen=True):
     target: Target
     made_with: str | None = None
 
-    def __repr__(self) -> str:
-        return f"Subscription(origin={self.target.origin!r})"
-
 
 _decode = msgspec.json.decode
 
