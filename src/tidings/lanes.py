@@ -22,9 +22,9 @@ from tidings.settings import Settings
 from tidings.turns import Turns
 from tidings.vault import Vault
 from tidings.vendors import open_account, open_providers
+from tidings.worker.attempt import Delivering
 from tidings.worker.book import OPERATOR, Book, Usable
 from tidings.worker.compose import Composing
-from tidings.worker.deliver import Delivering
 from tidings.worker.leases import lease_of
 from tidings.worker.limits import limits_of
 from tidings.worker.pace import Pace

@@ -8,6 +8,7 @@ import httpx
 
 from tests.conftest import Project, eventually
 from tidings.app import App
+from tidings.worker.deliver import ONCE_AT_ONCE
 
 
 def outcomes(shown: dict[str, Any]) -> set[str]:
@@ -204,3 +205,21 @@ async def test_a_fallback_goes_on_when_an_email_bounces_at_once(project: Project
     user = await project.user(email=f"unknown-user-{project.id}@example.org", phone=f"+4177{project.id:07d}")
     shown = await project.until(await project.send(user, fallback=["email", "sms"]), "sent", "delivered")
     assert {"email:failed:invalid_address"} < outcomes(shown) or {"email:failed:unregistered"} < outcomes(shown)
+
+
+async def test_more_text_messages_than_are_begun_at_once(app: App, project: Project) -> None:
+    user = await project.user(phone=f"+4176{project.id:07d}")
+    wanted = ONCE_AT_ONCE + 8
+    items = [{"user_id": user, "title": f"Number {n}", "channels": ["sms"]} for n in range(wanted)]
+    answer = await project.client.post("/api/notifications/batch", json={"notifications": items})
+    assert answer.json()["accepted"] == wanted, answer.text
+
+    async def arrived() -> bool | None:
+        statuses = await app.db.fetch(
+            "SELECT status, count(*) FROM notifications WHERE project_id = $1 GROUP BY 1", project.id
+        )
+        return True if [tuple(row) for row in statuses] == [("delivered", wanted)] else None
+
+    assert await eventually(arrived)
+    calls = await app.db.fetchval("SELECT count(*) FROM attempts WHERE notification_id = ANY($1)", answer.json()["ids"])
+    assert calls == wanted

@@ -1,29 +1,22 @@
 """The walk of a group of notifications: load, plan, send, record. A retry is the same walk, later."""
 
 import asyncio
-import random
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-import structlog
-from msgspec import Struct
 
-from tidings import deliveries, notifications, routing
+from tidings import deliveries, notifications
 from tidings.clock import now as clock_now
 from tidings.db import Pool
 from tidings.deliveries import Recorded
-from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
-from tidings.providers.gateway import NOT_CONNECTED
+from tidings.providers.contract import Reason, Retry
 from tidings.routing import WEBSOCKET
 from tidings.tasks import Claim
 from tidings.turns import Turns
-from tidings.worker.book import Book, Usable
-from tidings.worker.compose import Composing, message_of
+from tidings.worker.attempt import Delivering, attempt, judge, without_call
 from tidings.worker.plan import Known, Planned, plan, subjects_of
 from tidings.worker.record import Attempted, Group, record
-from tidings.worker.retry import SENT, Policy, Step, next_step
 
 FIRST_RECORD_S = 0.5  # what has its answer by then is recorded; stragglers follow
 PLANS_A_TURN = 16
@@ -31,36 +24,10 @@ MARGIN_S = 5.0  # before the lease runs out; what has no answer by then is tried
 # Calls of one group at once. Vendors take about 100 on a connection; the rest would only wait inside their own
 # deadline. Two rounds of calls that all time out fit into a lease.
 MOST_AT_ONCE = 256
+ONCE_AT_ONCE = 32  # over a channel that sends at most once: so many are of unknown fate when a worker dies
 AT_ONCE: Mapping[str, int] = {WEBSOCKET: 16}  # the bus is near, and its answers are quick
 
-log = structlog.get_logger("tidings.worker")
-
 _decode = msgspec.json.decode
-
-
-_NOBODY_THERE = Step("suppressed", None, Reason.NOT_CONNECTED, NOT_CONNECTED.detail)
-
-
-def _may_be_there(project_id: int, user_id: int) -> bool:
-    return False
-
-
-class Delivering(Struct, frozen=True):
-    """What delivering needs. `book`: the accounts of each project, by way.
-
-    `turns`: of the event loop, which all lanes of a process share; `urgent`: this lane does not wait for one. `once`:
-    the channels that send at most once. `absent`: `Bus.surely_absent` of a project's user.
-    """
-
-    db: Pool
-    book: Book
-    policy: Policy
-    lease_s: float
-    composing: Composing
-    turns: Turns = msgspec.field(default_factory=Turns)
-    urgent: bool = False
-    once: frozenset[str] = frozenset({routing.SMS})
-    absent: Callable[[int, int], bool] = _may_be_there
 
 
 async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) -> int:
@@ -76,20 +43,23 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     answered = [made for one in planned if (made := without_call(work, one)) is not None]
     calls = without_answer(planned, answered)
     ends_at = claimed_at + work.lease_s - min(MARGIN_S, work.lease_s / 4)
-    await announce(work, group, calls)
+    announced: set[int] = set()
     senders = start_senders(work, calls, answered, ends_at)
+    senders += start_once_senders(work, group, calls, answered, announced, ends_at)
     early: list[Attempted] = []
     try:
         if await _still_sending(senders, FIRST_RECORD_S):
             early = answered.copy()
             group.early.append(True)
-            left = without_answer(planned, early)
+            left = [one for one in without_answer(planned, early) if one.address.channel not in work.once]
             await record(work.db, group, early, last=False, reserved=reservations(work, group, left))
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
                 sender.cancel()
-        outcome = Retry(Reason.TIMEOUT, "no answer in time", maybe_taken=True)
-        answered += [judge(work, one, outcome) for one in without_answer(planned, answered)]
+        answered += [
+            judge(work, one, Retry(Reason.TIMEOUT, "no answer in time", maybe_taken=id(one) in announced))
+            for one in without_answer(planned, answered)
+        ]
         if turns is not None:
             await turns.take()
         await record(work.db, group, answered[len(early) :], last=True)
@@ -97,15 +67,6 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
         for sender in senders:
             sender.cancel()  # does nothing to those that are done
     return len(planned)
-
-
-async def announce(work: Delivering, group: Group, calls: Sequence[Planned]) -> None:
-    """Write down, before they are begun, the calls of channels that send at most once: whoever finds them without an
-    outcome knows that they may have been made."""
-    once = [one for one in calls if one.address.channel in work.once]
-    if once:
-        group.early.append(True)
-        await record(work.db, group, [], last=False, reserved=reservations(work, group, once))
 
 
 def reservations(work: Delivering, group: Group, planned: Sequence[Planned]) -> list[Recorded]:
@@ -139,7 +100,8 @@ def _reservation(work: Delivering, planned: Planned, until: datetime) -> Recorde
 def start_senders(
     work: Delivering, planned: Sequence[Planned], answered: list[Attempted], ends_at: float
 ) -> list[asyncio.Task[None]]:
-    """Begin all attempts, each vendor's by itself so that a slow one holds up no other; answers fill `answered`.
+    """Begin all attempts but those of channels that send at most once, each vendor's by itself so that a slow one holds
+    up no other; answers fill `answered`.
 
     None is begun after `ends_at`: a process that was stopped and goes on has lost its lease, and another one is at it.
 
@@ -147,13 +109,51 @@ def start_senders(
     """
     by_via: dict[str, list[Planned]] = {}
     for one in planned:
-        by_via.setdefault(one.address.via, []).append(one)
+        if one.address.channel not in work.once:
+            by_via.setdefault(one.address.via, []).append(one)
     senders = []
     for via in sorted(by_via, key=lambda via: via != WEBSOCKET):
         left = iter(by_via[via])
         most = min(len(by_via[via]), AT_ONCE.get(via, MOST_AT_ONCE))
         senders += [asyncio.create_task(_send_each(work, left, answered, ends_at)) for _ in range(most)]
     return senders
+
+
+def start_once_senders(
+    work: Delivering,
+    group: Group,
+    planned: Sequence[Planned],
+    answered: list[Attempted],
+    announced: set[int],
+    ends_at: float,
+) -> list[asyncio.Task[None]]:
+    """Begin the attempts over channels that send at most once; `announced` gets the id() of each that may be under way.
+
+    A few at a time are written down before they are begun. Whoever finds those without an outcome knows that they may
+    have been made; of all others that they were not.
+    """
+    once = [one for one in planned if one.address.channel in work.once]
+    return [asyncio.create_task(_send_once(work, group, once, answered, announced, ends_at))] if once else []
+
+
+async def _send_once(
+    work: Delivering,
+    group: Group,
+    once: Sequence[Planned],
+    answered: list[Attempted],
+    announced: set[int],
+    ends_at: float,
+) -> None:
+    for start in range(0, len(once), ONCE_AT_ONCE):
+        if asyncio.get_running_loop().time() >= ends_at:
+            return
+        few = once[start : start + ONCE_AT_ONCE]
+        group.early.append(True)
+        await record(work.db, group, [], last=False, reserved=reservations(work, group, few))
+        announced.update(map(id, few))
+        async with asyncio.TaskGroup() as sending:
+            for one in few:
+                sending.create_task(_send_each(work, iter([one]), answered, ends_at))
 
 
 async def _send_each(work: Delivering, left: Iterator[Planned], answered: list[Attempted], ends_at: float) -> None:
@@ -216,101 +216,3 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None) ->
             await turns.take()
         plans.append((subject, plan(subject, histories.get(subject.id, {}), at, retrying=subject.id in retried)))
     return Group.of(claims, plans, histories)
-
-
-async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempted:
-    """One provider call; several, when an account can't and the project has another. Never raises for what the vendor
-    or the network does."""
-    began = time.perf_counter()
-    outcome: Outcome = Rejected(Reason.NO_PROVIDER, f"no account for {planned.address.via}")
-    used = None
-    called = False
-    for usable in work.book.of(planned.subject.project_id, planned.address.via):
-        refusal = await usable.pace.enter(urgent=work.urgent, ends_at=ends_at, retry=planned.attempt > 1)
-        if refusal is not None:
-            if used is None:
-                outcome, used = refusal, usable
-            continue
-        outcome, used, called = await _call(work, planned, usable), usable, True
-        if not another_may(outcome, once=planned.address.channel in work.once):
-            break
-    return judge(work, planned, outcome, used, called=called, duration_ms=round((time.perf_counter() - began) * 1000))
-
-
-async def _call(work: Delivering, planned: Planned, usable: Usable) -> Outcome:
-    began = time.perf_counter()
-    outcome: Outcome
-    try:
-        outcome = await usable.provider.send(message_of(work.composing, planned, usable))
-    except asyncio.CancelledError:
-        usable.pace.give_up()
-        raise
-    except Exception:  # a defect of ours must not take the neighbours along; it counts as a try
-        log.exception("attempt_failed", notification_id=planned.subject.id, channel=planned.address.channel)
-        outcome = Retry(Reason.INTERNAL, "a defect of ours; the log has it", maybe_taken=True)
-    learned: Outcome = usable.pace.leave(outcome, time.perf_counter() - began, retry=planned.attempt > 1)
-    return learned
-
-
-def another_may(outcome: Outcome, *, once: bool) -> bool:
-    """Whether another account could do better at once: this one is at fault, or its vendor is away.
-
-    A token belongs to one sender, so what one account calls a stranger may be known to another.
-    """
-    match outcome:
-        case Retry(maybe_taken=maybe_taken):
-            return not (once and maybe_taken)
-        case Gone(reason=Reason.SENDER_MISMATCH) | Rejected(reason=Reason.WRONG_ACCOUNT) | Paused():
-            return True
-    return False
-
-
-def without_call(work: Delivering, planned: Planned) -> Attempted | None:
-    """What is answered without asking anyone: quiet hours, and a user of whom the bus of this process knows that nobody
-    is there, as mostly. None: a call is to be made."""
-    subject = planned.subject
-    if planned.held_until is not None:
-        return _held(work, planned, planned.held_until)
-    if planned.address.channel == WEBSOCKET and work.absent(subject.project_id, subject.user_id):
-        return Attempted(planned, NOT_CONNECTED, _NOBODY_THERE, clock_now(), 0, True, "gateway", False)
-    return None
-
-
-def _held(work: Delivering, planned: Planned, until: datetime) -> Attempted:
-    """An attempt that waits for the end of the user's quiet hours. It is none yet."""
-    step = Step("pending", until, Reason.QUIET_HOURS, None, counts=False)
-    if until > planned.subject.expires_at:
-        step = Step("expired", None, Reason.QUIET_HOURS, "they end after it expires", counts=False)
-    name, emulated = work.book.named(planned.subject.project_id, planned.address.via)
-    return Attempted(planned, Paused(Reason.QUIET_HOURS), step, clock_now(), 0, False, name, emulated)
-
-
-def judge(
-    work: Delivering,
-    planned: Planned,
-    outcome: Outcome,
-    used: Usable | None = None,
-    *,
-    called: bool = False,
-    duration_ms: int = 0,
-) -> Attempted:
-    """What the outcome means for the delivery. `used`: the account, None: nobody was asked, or nobody answered."""
-    at = clock_now()
-    if type(outcome) is Sent:
-        step = SENT
-    else:
-        step = next_step(
-            outcome,
-            planned.attempt,
-            work.policy if planned.allowed is None else Policy(planned.allowed, work.policy.base_s),
-            at,
-            planned.subject.expires_at,
-            random.random(),
-            once=planned.address.channel in work.once,
-            called=called or used is None,
-        )
-    if used is None:
-        name, emulated = work.book.named(planned.subject.project_id, planned.address.via)
-    else:
-        name, emulated = used.provider.name, used.provider.emulated
-    return Attempted(planned, outcome, step, at, duration_ms, called, name, emulated)

@@ -14,7 +14,8 @@ from tidings.errors import StaleClaim
 from tidings.queue import Lane, Queue, Ticket
 from tidings.tasks import Claim
 from tidings.worker import poison
-from tidings.worker.deliver import Delivering, deliver
+from tidings.worker.attempt import Delivering
+from tidings.worker.deliver import deliver
 
 log = structlog.get_logger("tidings.worker")
 
