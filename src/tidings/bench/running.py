@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tidings.bench import accept, bulk, deliver, distributed, lanes, latency, memory, report, sockets
+from tidings.bench import accept, bulk, deliver, distributed, lanes, latency, memory, providers, report, sockets
 from tidings.bench.figures import Figure, Options
 from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
@@ -28,6 +28,9 @@ DISTRIBUTED: Measures = {
     "lanes": lanes.measure_distributed,
     "memory": memory.measure,
 }
+BY_NAME: Measures = {"providers": providers.measure}
+"""Only measured when asked for: they say more about libraries than about this machine."""
+
 MOST_SECONDS = 60.0
 MOST_SCALE = 4.0
 FIGURE_TIMEOUT_S = 1800.0
@@ -44,11 +47,11 @@ def run(
     """Measure, print the table, and write the JSON if wanted. Answers the exit status: 0, all was measured.
 
     A missed bar is marked in the table and in the JSON; it is not a failure, since the machine may be to blame.
-    `only`: names separated by commas, empty for all. `distributed`: of the figures over RabbitMQ and Redis. Raises
-    `SetupError` for what can't be asked for, `BenchError` when a measurement fails. Twice at once is safe, and makes
-    both worthless.
+    `only`: names separated by commas, empty for all but those of `BY_NAME`. `distributed`: of the figures over RabbitMQ
+    and Redis. Raises `SetupError` for what can't be asked for, `BenchError` when a measurement fails. Twice at once is
+    safe, and makes both worthless.
     """
-    figures_of = DISTRIBUTED if distributed else FIGURES
+    figures_of = DISTRIBUTED if distributed else {**FIGURES, **BY_NAME}
     names = chosen(only, figures_of)
     if not 0 < seconds <= MOST_SECONDS:
         raise SetupError(f"--seconds must be over 0 and at most {MOST_SECONDS:.0f}.")
@@ -69,7 +72,7 @@ def chosen(only: str, figures_of: Measures = FIGURES) -> list[str]:
     unknown = asked - figures_of.keys()
     if unknown:
         raise SetupError(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(figures_of)}.")
-    return [name for name in figures_of if not asked or name in asked]
+    return [name for name in figures_of if (name in asked if asked else name not in BY_NAME)]
 
 
 async def measure(

@@ -1,7 +1,7 @@
 """Chat by Apprise: one message to one room of one service, whose URL is the address.
 
 `docs/providers/apprise.md` says which services there are and what each answer leads to. Apprise and its HTTP library
-are loaded by the first message, not by `make run`: they take about 30 MB.
+are loaded by the first message, not by `make run`: 12 MB and a tenth of a second.
 """
 
 import asyncio
