@@ -39,8 +39,8 @@ TIMEOUT_S = 1800  # for one command; on a slow line the installation takes minut
 DEBIAN_WHEELS = Path("usr/share/python-wheels")  # where Debian's package python3-pip-whl puts pip
 DEBIAN_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # where Debian's pip looks for them
 PIP = ("install", "--no-input", "--no-user", "--no-deps", "--disable-pip-version-check", "--progress-bar=off")
-# Everything has a wheel but http-ece, a single file of Python that the tests need; it is built with our own setuptools.
-FROM_SOURCE = ("--no-binary=http-ece", "--no-build-isolation")
+# Everything has a wheel but http-ece and dkimpy, plain Python both; they are built with our own setuptools.
+FROM_SOURCE = ("--no-binary=http-ece,dkimpy", "--no-build-isolation")
 PINNED = (*PIP, "--require-hashes", "--only-binary=:all:", *FROM_SOURCE)
 
 
