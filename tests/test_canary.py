@@ -11,6 +11,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -23,16 +24,19 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests.canary.accounts import accounts, emulator_secrets
 from tests.canary.canaries import Canaries, all_logs
+from tests.canary.channels import channels_that_repeat, good_channels
+from tests.canary.reports import report_secrets, vendors_report
 from tests.canary.search import search_database, search_logs, search_metrics, search_processes, search_redis
 from tests.canary.stage import FINAL, Stage, content, service
 from tests.canary.vendor import start_vendor
 from tests.canary.ways import bad_bodies, bad_keys, good_ways, vendors_that_repeat
 from tests.conftest import Project, environ, eventually
 from tests.faults.plant import empty_queues
-from tests.processes import RabbitServer, RedisServer
+from tests.processes import RabbitServer, RedisServer, free_port
 from tidings import embedded, settings
-from tidings.app import App, Role
+from tidings.app import App, Role, open_app
 from tidings.errors import SetupError
 from tidings.providers.webpush_vapid import new_private_key
 from tidings.queue import Lane
@@ -69,6 +73,9 @@ async def stage(folder: Path, rabbitmq_server: RabbitServer, redis_server: Redis
     canaries.add_pem("VAPID key", vapid)
     canaries.add_pem("FCM private key", made.vendor.address.service_account["private_key"])
     canaries.add_pem("APNs private key", made.vendor.address.apns_account["private_key"])
+    emulator_secrets(made)
+    (folder / "reports.json").write_bytes(report_secrets(made))
+    port = free_port()
     made.environ = {
         **environ(folder / "data"),
         "DB_HOST": str(made.database.socket_dir),
@@ -86,6 +93,9 @@ async def stage(folder: Path, rabbitmq_server: RabbitServer, redis_server: Redis
         "TIDINGS_API_KEY": canaries.new("API key", "tk_canary-canary-{}-canary-canary"),
         "TIDINGS_EMULATORS": str(folder / "emulators.json"),
         "TIDINGS_VAPID_KEY": str(folder / "vapid.pem"),
+        "TIDINGS_REPORT_SECRETS": str(folder / "reports.json"),
+        "PORT": str(port),
+        "TIDINGS_PUBLIC_URL": f"http://127.0.0.1:{port}",  # where vendors report
         "TIDINGS_RETRY_ATTEMPTS": "2",
         "TIDINGS_LEASE_S": "6",  # so long what was under way when the database was killed waits
         "LOG_LEVEL": "debug",
@@ -103,13 +113,18 @@ async def test_nothing_tells(stage: Stage, capfd: pytest.CaptureFixture[str], re
     stage.found("settings", repr(settings.load(stage.environ)) + repr(settings.describe(settings.load(stage.environ))))
     with all_logs() as written:
         await accepted_but_not_sent(stage)
+        await wrong_passwords(stage)
         async with service(stage, frozenset(Role)) as (app, project):
             await good_ways(stage, project)
+            await good_channels(stage, app, project)
+            await vendors_report(stage, app, project)
+            await accounts(stage, app)
             await bad_bodies(stage, project)
             await bad_keys(stage, app)
             await gateway(stage, app, project)
             await search_redis(stage)  # which forgets it all when it is away
             await servers_away(stage, app, project)
+            await channels_that_repeat(stage, app, project)
             await vendors_that_repeat(stage, project)
             await search_database(stage, app)
             await search_metrics(stage, app)
@@ -169,6 +184,18 @@ async def test_rows_of_the_database_are_not_logged(app: App, terminal: bool) -> 
     assert written.getvalue().count("null value in column") == 6
     assert written.getvalue().count("RuntimeError: the second of a chain") == 2
     assert canaries.within(written.getvalue()) == []
+
+
+async def wrong_passwords(stage: Stage) -> None:
+    """A broker and a Redis that refuse the password: it is told that they do, not which one."""
+    for name, opens in (("RABBITMQ_PASSWORD", False), ("REDIS_PASSWORD", True)):
+        spoiled = {**stage.environ, name: stage.canaries.new(name.replace("_", " ").lower())}
+        try:
+            async with open_app(settings.load(spoiled), frozenset({Role.WORKER, Role.GATEWAY})):
+                assert opens  # the service goes on without Redis, and says so
+        except SetupError as error:
+            assert not opens
+            stage.found("what is told of a wrong password", "".join(traceback.format_exception(error)))
 
 
 async def accepted_but_not_sent(stage: Stage) -> None:

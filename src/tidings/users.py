@@ -152,14 +152,16 @@ async def list_users(
 
 
 async def delete(db: Pool | Connection, project_id: int, user_id: int) -> None:
-    """Delete a user with the devices; what was said to them is erased, that it was said is kept.
+    """Delete a user with the devices; what was said to them, and what vendors said about that, is erased, that it was
+    said is kept.
 
     Scheduled notifications are cancelled; one that is on its way ends as suppressed. Raises `NotFound`.
     """
     async with transaction(db) as connection:
         if await connection.fetchval(SQL["lock"], project_id, user_id) is None:
             raise NotFound(code="user_not_found")
-        # Notifications before devices, as the worker does when it records: then neither waits for the other.
+        # Deliveries, notifications, devices, as the worker does when it records: then neither waits for the other.
+        await connection.execute(SQL["erase_details"], project_id, user_id)
         await connection.execute(SQL["erase_notifications"], project_id, user_id)
         await connection.execute(SQL["delete"], project_id, user_id)
 

@@ -32,6 +32,7 @@ class Stage:
         self.redis_url = ""
         self.database = embedded.start(folder / "database")
         self.environ: dict[str, str] = {}
+        self.report_secrets: dict[str, dict[str, str]] = {}
         self.leaks: list[str] = []
         self.answers = 0
 
@@ -53,16 +54,17 @@ class Stage:
 async def service(stage: Stage, roles: frozenset[Role]) -> AsyncIterator[tuple[App, Project]]:
     """The service, and a client with the first key."""
     key = stage.environ["TIDINGS_API_KEY"]
-    async with open_app(settings.load(stage.environ), roles) as app:
-        stage.environ["TIDINGS_PUBLIC_URL"] = app.api_url
-        async with httpx.AsyncClient(
+    async with (
+        open_app(settings.load(stage.environ), roles) as app,
+        httpx.AsyncClient(
             base_url=app.api_url,
             headers={"X-API-Key": key},
             timeout=30,
             trust_env=False,
             event_hooks={"response": [stage.heard]},
-        ) as client:
-            yield app, Project(projects.DEFAULT_PROJECT_ID, key, client)
+        ) as client,
+    ):
+        yield app, Project(projects.DEFAULT_PROJECT_ID, key, client)
 
 
 def content(stage: Stage) -> dict[str, Any]:

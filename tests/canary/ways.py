@@ -181,6 +181,12 @@ async def vendors_that_repeat(stage: Stage, project: Project) -> None:
             return pushed if pushed and all(delivery["attempts"] for delivery in pushed) else None
 
         deliveries = await eventually(attempted)
-        for shown in stage.vendor.presented:  # such as `bearer …`, `vapid t=…, k=…`
-            stage.canaries.add("access token", shown.split(",")[0][-40:])
+        presented(stage)
         stage.found("delivery", msgspec.json.encode(deliveries))
+
+
+def presented(stage: Stage) -> None:
+    """What the vendor was shown is looked for, too: such as `bearer …`, `vapid t=…, k=…`."""
+    for shown in stage.vendor.presented:
+        if shown:
+            stage.canaries.add("access token", shown.split(",")[0][-40:])

@@ -1,4 +1,4 @@
-"""What a vendor may quote of a message in its answer: to be masked in what is kept of that.
+"""What others quote of what they were told: to be masked in what is kept, or shown, of that.
 
 A refusal is kept longer than the message: deleting a user erases what was said to them, but not what became of it. And
 it is shown to operators, who need the vendor's reason but neither the address nor the text.
@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
+import msgspec
+
 from tidings.providers.contract import Message
 
 HIDDEN = "<hidden>"
@@ -20,6 +22,7 @@ PIECE = 16
 """Vendors cut what they quote, and servers wrap their lines: so many characters of a secret are hidden by themselves,
 wherever they begin. Less could be the vendor's words as well."""
 
+_ENUM = "Invalid enum value"
 _MOST_SEARCHED = 2_000  # characters of an answer; what is kept of one is much shorter
 _STEP = PIECE // 2
 _PLACES = 20  # of one part, where it may stand in the secrets: who writes both must not keep us busy
@@ -61,6 +64,16 @@ def hide(text: str, secrets: Iterable[str], *, least: int = LEAST) -> str:
             lowered = line.lower()
     line = _without_pieces(line, "\n".join(each for each in hidden if len(each) >= PIECE))
     return line if whole <= _MOST_SEARCHED else line[:-PIECE]  # which may be the beginning of a secret
+
+
+def what_is_wrong(error: msgspec.ValidationError) -> str:
+    """What msgspec says of values that were given, without the values: of those it quotes only what is no known word,
+    and that may be a key which stands in the wrong place."""
+    said = str(error)
+    if not said.startswith(_ENUM):
+        return said
+    place = said.rfind(" - at `")
+    return _ENUM + (said[place:] if place >= 0 else "")
 
 
 def _forms(secret: str, line: str) -> Iterator[str]:

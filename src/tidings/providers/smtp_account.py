@@ -12,6 +12,7 @@ import msgspec
 
 from tidings.addresses import Guard
 from tidings.discreet import Discreet
+from tidings.providers.quoted import what_is_wrong
 from tidings.providers.smtp_address import AddressError, read_address
 from tidings.providers.smtp_dkim import Dkim, DkimError, load_signer
 
@@ -104,8 +105,7 @@ def parse_smtp_account(raw: bytes | str | Mapping[str, Any]) -> SmtpAccount:
     try:
         given = msgspec.convert(dict(raw) if isinstance(raw, Mapping) else msgspec.json.decode(raw), _Given)
     except msgspec.ValidationError as error:
-        # The text names types and paths only, never a value.
-        raise SmtpAccountError(f"the SMTP account: {error}") from None
+        raise SmtpAccountError(f"the SMTP account: {what_is_wrong(error)}") from None
     except (msgspec.DecodeError, UnicodeError):
         raise SmtpAccountError("the SMTP account is not valid JSON: check quotes and commas") from None
     stripped: dict[str, Any] = {

@@ -55,6 +55,23 @@ SELECT id FROM users WHERE project_id = $1 AND id = $2 FOR UPDATE
 -- The devices go with the user.
 DELETE FROM users WHERE project_id = $1 AND id = $2
 
+-- name: erase_details
+-- What vendors said about the user's deliveries may quote what was said. Rows are locked in the order of the worker,
+-- which writes deliveries before notifications.
+WITH mine AS (
+    SELECT d.notification_id, d.channel, d.device_id
+    FROM notifications n JOIN deliveries d ON d.notification_id = n.id
+    WHERE n.project_id = $1 AND n.user_id = $2
+    ORDER BY d.notification_id, d.channel, d.device_id FOR NO KEY UPDATE OF d
+), tries AS (
+    UPDATE attempts a SET detail = NULL FROM mine
+    WHERE a.notification_id = mine.notification_id AND a.channel = mine.channel AND a.device_id = mine.device_id
+      AND a.detail IS NOT NULL
+)
+UPDATE deliveries d SET detail = NULL FROM mine
+WHERE d.notification_id = mine.notification_id AND d.channel = mine.channel AND d.device_id = mine.device_id
+  AND d.detail IS NOT NULL
+
 -- name: erase_notifications
 -- The ledger keeps that something was said and what became of it, not what it said. What is scheduled is cancelled.
 WITH mine AS (
