@@ -114,20 +114,23 @@ async def exchange(
     limit: int = MAX_ANSWER_BYTES,
     *,
     bodiless: int | None = None,
+    plain: int | None = None,
 ) -> Answer | Failure:
     """Send `request` once and read its answer up to `limit` bytes. The deadline is the client's.
 
     `header_names`: the answer's headers to keep, lower case. `bodiless`: a status whose answers have no body; none is
-    waited for, which saves a tenth of a call. Twice is as safe as the request itself is.
+    waited for, which saves a tenth of a call. `plain`: a status whose headers are not
+    needed. Twice is as safe as the request itself is.
     """
     try:
         async with request as response:
             status = response.status
             headers = {}
-            for name in header_names:
-                value = response.get_header(name)
-                if value is not None:
-                    headers[name] = value
+            if status != plain:
+                for name in header_names:
+                    value = response.get_header(name)
+                    if value is not None:
+                        headers[name] = value
             if status == bodiless:
                 return Answer(status, b"", headers)
             # One byte more than wanted tells a whole body from a cut one. None: there is no body.

@@ -5,7 +5,9 @@ A report names its delivery by the reference that we gave the vendor, which is s
 
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidings import clock, deliveries, events, suppressions, tasks
 from tidings.db import Connection, Pool, load, transaction
@@ -13,6 +15,7 @@ from tidings.deliveries import Confirmation
 from tidings.discreet import Discreet
 from tidings.events import Event, EventType
 from tidings.providers.contract import Fate, Reason, Report
+from tidings.providers.quoted import hide, texts_of
 from tidings.signing import BadToken, Receipt, verify_receipt
 from tidings.suppressions import Wanted, canonical
 
@@ -67,7 +70,7 @@ async def take(
         return 0
     async with transaction(db) as connection:
         if about_deliveries:
-            await _record(connection, about_deliveries, signed)
+            await _record(connection, await _without_what_was_said(connection, about_deliveries), signed)
         if about_addresses:
             await _suppress(connection, project_id, about_addresses)
     return len(about_deliveries) + len(about_addresses)
@@ -84,6 +87,25 @@ def _believed(found: Sequence[Report], project_id: int | None, receipt_key: byte
         if project_id in (None, receipt.project_id):
             believed.append(Believed(report, receipt))
     return sorted(believed, key=lambda one: one.key)
+
+
+async def _without_what_was_said(connection: Connection, believed: Sequence[Believed]) -> list[Believed]:
+    """The same without what a vendor quotes of the notification: details are kept longer, and events carry them."""
+    ids = sorted({one.receipt.notification_id for one in believed if one.report.detail})
+    if not ids:
+        return list(believed)
+    said = {
+        row["id"]: texts_of(
+            row["title"], row["body"], msgspec.json.decode(row["data"]), msgspec.json.decode(row["overrides"] or "null")
+        )
+        for row in await connection.fetch(SQL["said"], ids)
+    }
+    return [
+        replace(
+            one, report=replace(one.report, detail=hide(one.report.detail, said.get(one.receipt.notification_id, ())))
+        )
+        for one in believed
+    ]
 
 
 async def _record(connection: Connection, believed: Sequence[Believed], signed: bool) -> None:

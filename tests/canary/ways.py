@@ -80,6 +80,7 @@ async def bad_bodies(stage: Stage, project: Project) -> None:
         {**note, "fcm": {"android": {"notification": {"tag": 7, "icon": new("override")}}}},
         {**note, "fcm": {"token": new("device token")}},
         {**note, "fcm": new("override")},
+        {**note, "fcm": {"webpush": {"notification": {"dir": new("override")}}}},
         {**note, "apns": {"payload": new("override")}},
         {**note, "webpush": {"topic": new("override", "a {}")}},
         {**note, "channels": new("title")},

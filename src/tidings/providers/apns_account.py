@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from tidings.discreet import Discreet
+from tidings.providers.quoted import what_is_wrong
 
 Environment = Literal["production", "development"]
 
@@ -98,7 +99,7 @@ def parse_apns_account(raw: bytes | str | Mapping[str, Any]) -> ApnsAccount:
     try:
         given = msgspec.convert(dict(raw) if isinstance(raw, Mapping) else msgspec.json.decode(raw), _Given)
     except msgspec.ValidationError as error:
-        raise ApnsAccountError(f"the APNs account: {error}") from error
+        raise ApnsAccountError(f"the APNs account: {what_is_wrong(error)}") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise ApnsAccountError("the APNs account is not valid JSON") from error
     texts = ("topic", "key_id", "team_id", "private_key", "certificate")

@@ -114,7 +114,7 @@ class FcmProvider:
         self._turn = (self._turn + 1) % len(prepared.requests)
         request = prepared.requests[self._turn].copy()
         request.body = RequestBody.from_bytes(body)
-        return await exchange(request, _KEPT_HEADERS)
+        return await exchange(request, _KEPT_HEADERS, plain=200)
 
     def _prepare(self, token: Token) -> _Prepared:
         authorization = f"Bearer {token.value}"

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from tidings.discreet import Discreet
+from tidings.providers.quoted import what_is_wrong
 
 MAX_TTL_S = 2_419_200
 """Four weeks: the longest that FCM keeps a message (android.ttl)."""
@@ -208,7 +209,7 @@ class Webpush(_Part, frozen=True):
             try:
                 msgspec.convert(self.notification, WebNotification)
             except msgspec.ValidationError as error:
-                raise ValueError(f"notification: {error}") from error
+                raise ValueError(f"notification: {what_is_wrong(error)}") from None
 
 
 class FcmOverrides(_Part, frozen=True):

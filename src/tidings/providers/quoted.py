@@ -41,6 +41,11 @@ def quotable(message: Message) -> tuple[str, ...]:
     return longest_first((*_texts(own), *_values(message.overrides)))
 
 
+def texts_of(*values: object) -> tuple[str, ...]:
+    """Every text in JSON values, the names of members too: for `hide`, where there is no message any more."""
+    return longest_first(_texts(values))
+
+
 def longest_first(texts: Iterable[str]) -> tuple[str, ...]:
     """Each of them once, without empty ones."""
     return tuple(sorted({text for text in texts if text}, key=len, reverse=True))

@@ -26,6 +26,10 @@ FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS v(project_id, notificatio
 JOIN notifications n ON n.id = v.notification_id AND n.project_id = v.project_id
 LEFT JOIN users u ON u.id = n.user_id AND u.project_id = n.project_id
 
+-- name: said
+-- What these notifications say, which must not be kept with what became of them.
+SELECT id, title, body, data, overrides FROM notifications WHERE id = ANY($1::bigint[])
+
 -- name: fallen
 -- Of these notifications those that have failed and may have another channel to try.
 SELECT project_id, lane, array_agg(id ORDER BY id) AS ids FROM notifications
