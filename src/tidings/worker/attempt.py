@@ -56,16 +56,18 @@ async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempt
     began = time.perf_counter()
     outcome: Outcome = Rejected(Reason.NO_PROVIDER, f"no account for {planned.address.via}")
     used = None
+    refused: tuple[Outcome, Usable] | None = None
     called = False
     for usable in work.book.of(planned.subject.project_id, planned.address.via):
         refusal = await usable.pace.enter(urgent=work.urgent, ends_at=ends_at, retry=planned.attempt > 1)
         if refusal is not None:
-            if used is None:
-                outcome, used = refusal, usable
+            refused = refused or (refusal, usable)
             continue
         outcome, used, called = await _call(work, planned, usable), usable, True
         if not another_may(outcome, once=planned.address.channel in work.once):
             break
+    if refused is not None and (not called or _another_may_know(outcome)):
+        (outcome, used), called = refused, False  # one that can't be asked now may have the right answer
     return judge(work, planned, outcome, used, called=called, duration_ms=round((time.perf_counter() - began) * 1000))
 
 
@@ -92,7 +94,14 @@ def another_may(outcome: Outcome, *, once: bool) -> bool:
     match outcome:
         case Retry(maybe_taken=maybe_taken):
             return not (once and maybe_taken)
-        case Gone(reason=Reason.SENDER_MISMATCH) | Rejected(reason=Reason.WRONG_ACCOUNT) | Paused():
+        case Paused():
+            return True
+    return _another_may_know(outcome)
+
+
+def _another_may_know(outcome: Outcome) -> bool:
+    match outcome:
+        case Gone(reason=Reason.SENDER_MISMATCH) | Rejected(reason=Reason.WRONG_ACCOUNT):
             return True
     return False
 
