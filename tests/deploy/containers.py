@@ -77,10 +77,12 @@ class Containers:
     def __init__(self, services: Mapping[str, Any], folder: Path, rename: Mapping[str, str]) -> None:
         self._services = services
         self._folder = folder
-        credentials = ("fcm.json", "apns.json", "vapid.pem")  # mounted from /dev/null, as no operator gives any
+        mounts = [volume for service in services.values() for volume in service.get("volumes", ())]
+        targets = {volume["target"] for volume in mounts if isinstance(volume, dict)}
+        credentials = {target for target in targets if target.startswith("/run/credentials/")}
         self._rename = {
             **rename,
-            **{f"/run/credentials/{name}": "/dev/null" for name in credentials},
+            **dict.fromkeys(credentials, "/dev/null"),  # where they are mounted from when the operator gives none
             "/run/emulators": str(folder),
             "/opt/tidings": str(ROOT / "deploy"),
         }
