@@ -73,7 +73,7 @@ class ApnsProvider:
                 break
             answer = await connection.call(self._request(connection, push, token))
         if isinstance(answer, Answer) and answer.status == 200:
-            return Sent(answer.headers.get("apns-id", push.apns_id))
+            return Sent(push.apns_id)  # which its answer repeats
         if isinstance(answer, Answer):
             then = row_for(read(answer)).then
             if then is not Then.NOTHING:

@@ -64,7 +64,7 @@ class Connection:
                 if verdict is not None:
                     return verdict
             breaks = self._breaks
-            answer = await exchange(request, _KEPT_HEADERS, bodiless=200)
+            answer = await exchange(request, _KEPT_HEADERS, bodiless=200, plain=200)
             self._learn(answer, breaks)
             return answer
         finally:
@@ -86,7 +86,7 @@ class Connection:
         verdict: Answer | Failure | None = None
         try:
             breaks = self._breaks
-            answer = await exchange(request, _KEPT_HEADERS, bodiless=200)
+            answer = await exchange(request, _KEPT_HEADERS, bodiless=200, plain=200)
             self._learn(answer, breaks)
             if isinstance(answer, Failure):
                 verdict = Failure(answer.timed_out, maybe_sent=False, detail=answer.detail)
