@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from tidings.db import Connection, Pool, load, transaction
 from tidings.discreet import Discreet
 from tidings.errors import Conflict, NotFound
+from tidings.providers.sms_text import NumberError, e164
 
 SQL = load("users")
 
@@ -100,7 +101,8 @@ class User(Discreet, frozen=True):
 async def create(db: Pool | Connection, project_id: int, new: NewUser) -> User:
     """Create a user. Raises `Conflict` (external_id_taken)."""
     try:
-        row = await db.fetchrow(SQL["create"], project_id, *(getattr(new, name) for name in FIELDS))
+        values = [getattr(new, name) for name in FIELDS]
+        row = await db.fetchrow(SQL["create"], project_id, *values, number_of(new.phone))
     except asyncpg.UniqueViolationError:
         raise Conflict(code="external_id_taken") from None
     assert row is not None
@@ -110,7 +112,7 @@ async def create(db: Pool | Connection, project_id: int, new: NewUser) -> User:
 async def upsert(db: Pool | Connection, project_id: int, user: UserUpsert) -> tuple[User, bool]:
     """Create or change the user with this external_id; True: created. Twice is safe."""
     given, values = _given(user)
-    row = await db.fetchrow(SQL["upsert"], project_id, *values, given)
+    row = await db.fetchrow(SQL["upsert"], project_id, *values, number_of(user.phone), given)
     assert row is not None
     fields = dict(row)
     created: bool = fields.pop("created")
@@ -121,12 +123,22 @@ async def change(db: Pool | Connection, project_id: int, user_id: int, wanted: U
     """Change the fields given. Raises `NotFound`, `Conflict`. Twice is safe."""
     given, values = _given(wanted)
     try:
-        row = await db.fetchrow(SQL["change"], project_id, user_id, given, *values)
+        row = await db.fetchrow(SQL["change"], project_id, user_id, given, *values, number_of(wanted.phone))
     except asyncpg.UniqueViolationError:
         raise Conflict(code="external_id_taken") from None
     if row is None:
         raise NotFound(code="user_not_found")
     return User(**dict(row))
+
+
+def number_of(phone: str | UnsetType | None) -> str | None:
+    """The telephone number as E.164; None for what is none, such as one without a country code."""
+    if not isinstance(phone, str):
+        return None
+    try:
+        return e164(phone)
+    except NumberError:
+        return None
 
 
 def _given(user: UserChange | UserUpsert) -> tuple[list[str], list[str | None]]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.conftest import Project, eventually
 from tidings.app import App
@@ -223,3 +224,18 @@ async def test_more_text_messages_than_are_begun_at_once(app: App, project: Proj
     assert await eventually(arrived)
     calls = await app.db.fetchval("SELECT count(*) FROM attempts WHERE notification_id = ANY($1)", answer.json()["ids"])
     assert calls == wanted
+
+
+@pytest.mark.parametrize("written", ["+44 (0)20 7946 {:04d}", "+44 20-7947.{:04d}"])
+async def test_a_number_is_called_and_stopped_however_it_is_written(app: App, project: Project, written: str) -> None:
+    phone = written.format(project.id)
+    number = re.sub(r"\(0\)|[^+0-9]", "", phone)
+    user = await project.user(phone=phone)
+    await project.until(await project.send(user, channels=["sms"]), "delivered")
+    assert len(await received(app, f"/inboxes/{number}")) == 1
+    answer = await project.client.post("/api/suppressions", json={"address": number})
+    assert answer.status_code in (200, 201), answer.text
+    shown = await project.until(await project.send(user, channels=["sms"]), "suppressed")
+    assert outcomes(shown) == {"sms:suppressed:manual"}
+    await project.client.patch(f"/api/users/{user}", json={"phone": f"+44 20 7948 {project.id:04d}"})
+    await project.until(await project.send(user, channels=["sms"]), "delivered")

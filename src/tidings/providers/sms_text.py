@@ -7,8 +7,6 @@ that joins segments), ITU-T E.164 for numbers.
 import re
 from collections.abc import Iterable
 
-import phonenumbers
-
 from tidings.discreet import Discreet
 
 MAX_CHARS = 1600
@@ -97,6 +95,8 @@ def e164(text: str, region: str | None = None) -> str:
     A number passes when its length is one that its country uses; whether it is in use only the vendor knows.
     Raises NumberError. Twice is safe: what comes out goes in.
     """
+    import phonenumbers  # noqa: PLC0415 - 3 MB and 70 ms, which a start need not take
+
     if len(text) > 64:
         raise NumberError("a telephone number has at most 15 digits")
     try:

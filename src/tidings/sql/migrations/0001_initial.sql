@@ -26,6 +26,7 @@ CREATE TABLE users (
     name        varchar(255),
     email       varchar(255),
     phone       varchar(255),
+    number      text,                         -- phone as E.164, null when it is none: what is called and compared
     locale      varchar(35),
     timezone    varchar(64),
     chat_url    text,                         -- an Apprise URL; it may hold secrets, so the API shows its scheme only

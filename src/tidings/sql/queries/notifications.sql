@@ -88,13 +88,13 @@ UPDATE notifications SET status = 'sending' WHERE id = ANY($1::bigint[]) AND sta
 -- of the user and what blocks them only where a route was chosen: the usual one does not use them.
 SELECT n.id, n.project_id, n.user_id, n.title, n.body, n.data, n.status, n.lane, n.ttl_s, n.collapse_key, n.overrides,
     n.category, n.routing, n.suppressions, n.scheduled_time, n.created_at, u.id IS NOT NULL AS user_exists, u.timezone,
-    u.email, u.phone, u.chat_url,
+    u.email, coalesce(u.number, u.phone) AS phone, u.chat_url,
     CASE WHEN n.routing IS NOT NULL THEN (
         SELECT reason FROM suppressed_addresses s
         WHERE s.project_id = n.project_id AND s.channel = 'email' AND s.address = lower(u.email)) END AS email_blocked,
     CASE WHEN n.routing IS NOT NULL THEN (
         SELECT reason FROM suppressed_addresses s
-        WHERE s.project_id = n.project_id AND s.channel = 'sms' AND s.address = regexp_replace(u.phone, '[^+0-9]', '', 'g')
+        WHERE s.project_id = n.project_id AND s.channel = 'sms' AND s.address = u.number
         ) END AS sms_blocked,
     (SELECT json_build_object('rules', coalesce(r.rules, '{}'), 'quiet', q.quiet)::text
         FROM (

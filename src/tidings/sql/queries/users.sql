@@ -1,20 +1,22 @@
 -- name: create
-INSERT INTO users (project_id, external_id, name, email, phone, locale, timezone, chat_url)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+-- $9: phone as E.164.
+INSERT INTO users (project_id, external_id, name, email, phone, locale, timezone, chat_url, number)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 RETURNING id, external_id, name, email, phone, locale, timezone,
     split_part(chat_url, '://', 1) AS chat, created_at, updated_at
 
 -- name: upsert
--- By external_id. Fields that the caller left out ($9: the ones given) stay as they are.
-INSERT INTO users AS u (project_id, external_id, name, email, phone, locale, timezone, chat_url)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+-- By external_id. Fields that the caller left out ($10: the ones given) stay as they are.
+INSERT INTO users AS u (project_id, external_id, name, email, phone, locale, timezone, chat_url, number)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (project_id, external_id) DO UPDATE SET
-    name = CASE WHEN 'name' = ANY($9::text[]) THEN excluded.name ELSE u.name END,
-    email = CASE WHEN 'email' = ANY($9::text[]) THEN excluded.email ELSE u.email END,
-    phone = CASE WHEN 'phone' = ANY($9::text[]) THEN excluded.phone ELSE u.phone END,
-    locale = CASE WHEN 'locale' = ANY($9::text[]) THEN excluded.locale ELSE u.locale END,
-    timezone = CASE WHEN 'timezone' = ANY($9::text[]) THEN excluded.timezone ELSE u.timezone END,
-    chat_url = CASE WHEN 'chat_url' = ANY($9::text[]) THEN excluded.chat_url ELSE u.chat_url END,
+    name = CASE WHEN 'name' = ANY($10::text[]) THEN excluded.name ELSE u.name END,
+    email = CASE WHEN 'email' = ANY($10::text[]) THEN excluded.email ELSE u.email END,
+    phone = CASE WHEN 'phone' = ANY($10::text[]) THEN excluded.phone ELSE u.phone END,
+    number = CASE WHEN 'phone' = ANY($10::text[]) THEN excluded.number ELSE u.number END,
+    locale = CASE WHEN 'locale' = ANY($10::text[]) THEN excluded.locale ELSE u.locale END,
+    timezone = CASE WHEN 'timezone' = ANY($10::text[]) THEN excluded.timezone ELSE u.timezone END,
+    chat_url = CASE WHEN 'chat_url' = ANY($10::text[]) THEN excluded.chat_url ELSE u.chat_url END,
     updated_at = now()
 RETURNING id, external_id, name, email, phone, locale, timezone,
     split_part(chat_url, '://', 1) AS chat, created_at, updated_at, (xmax = 0) AS created
@@ -26,6 +28,7 @@ UPDATE users SET
     name = CASE WHEN 'name' = ANY($3::text[]) THEN $5 ELSE name END,
     email = CASE WHEN 'email' = ANY($3::text[]) THEN $6 ELSE email END,
     phone = CASE WHEN 'phone' = ANY($3::text[]) THEN $7 ELSE phone END,
+    number = CASE WHEN 'phone' = ANY($3::text[]) THEN $11 ELSE number END,
     locale = CASE WHEN 'locale' = ANY($3::text[]) THEN $8 ELSE locale END,
     timezone = CASE WHEN 'timezone' = ANY($3::text[]) THEN $9 ELSE timezone END,
     chat_url = CASE WHEN 'chat_url' = ANY($3::text[]) THEN $10 ELSE chat_url END,
