@@ -148,7 +148,7 @@ async def eventually(check: Callable[[], Awaitable[T | None]], deadline_s: float
         found = await check()
         if found is not None:
             return found
-        assert time.monotonic() < deadline, "it never came to pass"
+        assert time.monotonic() < deadline, f"it never came to pass: {check!r}"
         await asyncio.sleep(0.02)
 
 

@@ -15,6 +15,7 @@ from tests.conftest import Project
 from tests.processes import RabbitServer, RedisServer
 from tidings import embedded, projects, settings
 from tidings.app import App, Role, open_app
+from tidings.users import number_of
 
 CONTENT = frozenset({"title", "body", "data"})  # what a notification says: it has to be kept until it is said
 ADDRESSES = frozenset({"device token", "APNs token", "endpoint", "p256dh", "auth"})
@@ -74,8 +75,10 @@ def content(stage: Stage) -> dict[str, Any]:
 
 
 def phone(stage: Stage) -> str:
-    """A telephone number of 15 digits, the most there are."""
-    number = str(10**14 + secrets.randbelow(9 * 10**14))
+    """A telephone number of 15 digits, the most there are, of a country that has such, as the vendor is told it."""
+    number = ""
+    while number_of(f"+{number}") != f"+{number}":
+        number = str(10**14 + secrets.randbelow(9 * 10**14))
     stage.canaries.add("phone", number)
     return f"+{number}"
 
