@@ -9,10 +9,10 @@ import contextvars
 import importlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidings.addresses import Guard, Lookup
 from tidings.clock import now
@@ -39,7 +39,7 @@ class ChatOverrides(Struct, frozen=True, forbid_unknown_fields=True):
     Apprise turns it into what the service shows.
     """
 
-    format: str = "text"
+    format: Annotated[str, Meta(extra_json_schema={"enum": list(FORMATS)})] = "text"
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
