@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from tidings.account_limits import AccountLimits
 from tidings.errors import SetupError
 from tidings.settings import Settings, describe, env_names, load
 
@@ -83,6 +84,15 @@ def test_spaces_around_a_value_do_not_count_except_in_a_secret() -> None:
     assert (read.port, read.db_password.get_secret_value()) == (8080, " secret ")
 
 
+def test_limits_of_the_operators_accounts() -> None:
+    read = load({"TIDINGS_LIMITS": "twilio:rate_per_s=10,most_at_once=20; fcm: rate_per_s = 0.5, burst=3;"})
+    assert read.limits_by_provider() == {
+        "twilio": AccountLimits(rate_per_s=10, most_at_once=20),
+        "fcm": AccountLimits(rate_per_s=0.5, burst=3),
+    }
+    assert load({}).limits_by_provider() == {}
+
+
 BAD = [
     ("PORT", "http"),
     ("PORT", ""),
@@ -101,6 +111,18 @@ BAD = [
     ("TIDINGS_MAX_BODY_BYTES", "1"),
     ("TIDINGS_ALLOWED_NETWORKS", "10.1.0.0/99"),
     ("TIDINGS_ALLOWED_NETWORKS", "10.1.2.3/16,relay.example.com"),
+    ("TIDINGS_LIMITS", "twilio"),
+    ("TIDINGS_LIMITS", "twilio:"),
+    ("TIDINGS_LIMITS", "twillio:rate_per_s=10"),
+    ("TIDINGS_LIMITS", "gateway:most_at_once=10"),
+    ("TIDINGS_LIMITS", "twilio:rate=10"),
+    ("TIDINGS_LIMITS", "twilio:rate_per_s=nan"),
+    ("TIDINGS_LIMITS", "twilio:rate_per_s=-1"),
+    ("TIDINGS_LIMITS", "twilio:rate_per_s=0"),
+    ("TIDINGS_LIMITS", "twilio:rate_per_s=10,rate_per_s=20"),
+    ("TIDINGS_LIMITS", "twilio:rate_per_s=10;twilio:most_at_once=20"),
+    ("TIDINGS_LIMITS", "twilio:most_at_once=1.5"),
+    ("TIDINGS_LIMITS", "twilio:burst=10"),
     ("TIDINGS_PUBLIC_URL", "push.example.com"),
     ("TIDINGS_PUBLIC_URL", "ftp://push.example.com"),
     ("TIDINGS_PUBLIC_URL", "https://"),

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tidings import events
+from tidings.account_limits import USUAL, AccountLimits
 from tidings.db import Connection, Pool, load, transaction
 from tidings.discreet import Discreet
 from tidings.errors import Conflict, NotFound
@@ -46,7 +47,8 @@ Given = Annotated[dict[str, Any], Meta(min_length=1, description="What the vendo
 
 
 class NewAccount(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An account to be added. `emulated`: it belongs to the bundled emulator, where there is one."""
+    """An account to be added. `emulated`: it belongs to the bundled emulator, where there is one. `limits`: null, as
+    each of them, is the provider's default."""
 
     provider: ProviderName
     name: Name
@@ -54,18 +56,21 @@ class NewAccount(Discreet, frozen=True, forbid_unknown_fields=True, omit_default
     priority: Priority = 0
     enabled: bool = True
     emulated: bool = False
+    limits: AccountLimits | None = None
 
     def __repr__(self) -> str:
         return f"NewAccount({self.provider!r}, {self.name!r})"
 
 
 class AccountChange(Discreet, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to change of an account. A field that is left out stays. `credentials` are replaced as a whole."""
+    """What to change of an account. A field that is left out stays. `credentials` and `limits` are replaced as a
+    whole; `limits` null goes back to the provider's defaults."""
 
     name: Name | UnsetType = UNSET
     credentials: Given | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    limits: AccountLimits | UnsetType | None = UNSET
 
     def __repr__(self) -> str:
         return f"AccountChange({self.name!r})"
@@ -74,8 +79,8 @@ class AccountChange(Discreet, frozen=True, forbid_unknown_fields=True, omit_defa
 class ProviderAccount(Struct, frozen=True):
     """An account as the API shows it: all but its credentials.
 
-    `summary`: what of them is no secret. `expires_at`: the end of a certificate. `check`: what the vendor said when
-    credentials were stored just now, null otherwise.
+    `summary`: what of them is no secret. `limits`: what was declared; null is the provider's default. `expires_at`: the
+    end of a certificate. `check`: what the vendor said when credentials were stored just now, null otherwise.
     """
 
     id: int
@@ -85,6 +90,7 @@ class ProviderAccount(Struct, frozen=True):
     enabled: bool
     emulated: bool
     summary: dict[str, Any]
+    limits: AccountLimits
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -123,6 +129,7 @@ class SealedAccount(Discreet, frozen=True):
     enabled: bool
     emulated: bool
     sealed: bytes
+    limits: AccountLimits
     version: int
 
     def __repr__(self) -> str:
@@ -157,6 +164,7 @@ async def create(db: Pool | Connection, vault: Vault, project_id: int, new: NewA
             SQL["create"],
             *(account_id, project_id, new.provider, new.name, new.priority, new.enabled),
             *_stored(vault, project_id, account_id, read),
+            *_columns(new.limits),
             MOST,
         )
     except asyncpg.UniqueViolationError:
@@ -172,8 +180,9 @@ async def change(
     """Change what is given; `read`: the new credentials. Raises `NotFound`, `Conflict`. Twice is safe."""
     fields = [None if value is UNSET else value for value in (wanted.name, wanted.priority, wanted.enabled)]
     stored = (None, None, None) if read is None else _stored(vault, project_id, account_id, read)
+    limits = (False, None, None, None) if wanted.limits is UNSET else (True, *_columns(wanted.limits))
     try:
-        row = await db.fetchrow(SQL["change"], project_id, account_id, *fields, *stored)
+        row = await db.fetchrow(SQL["change"], project_id, account_id, *fields, *stored, *limits)
     except asyncpg.UniqueViolationError:
         raise Conflict(code="account_name_taken") from None
     return _found(row)
@@ -294,9 +303,22 @@ def _found(row: asyncpg.Record | None) -> ProviderAccount:
 def _shown(row: asyncpg.Record) -> ProviderAccount:
     fields = dict(row)
     summary: dict[str, Any] = msgspec.json.decode(fields.pop("summary"))
-    return ProviderAccount(emulated=summary.pop("emulated", False), summary=summary, **fields)
+    return ProviderAccount(
+        emulated=summary.pop("emulated", False), summary=summary, limits=_limits_out_of(fields), **fields
+    )
 
 
 def _sealed(row: asyncpg.Record) -> SealedAccount:
     fields = dict(row)
-    return SealedAccount(emulated=msgspec.json.decode(fields.pop("summary")).get("emulated", False), **fields)
+    emulated = msgspec.json.decode(fields.pop("summary")).get("emulated", False)
+    return SealedAccount(emulated=emulated, limits=_limits_out_of(fields), **fields)
+
+
+def _columns(limits: AccountLimits | None) -> tuple[float | int | None, ...]:
+    """The columns of `AccountLimits`."""
+    return msgspec.structs.astuple(USUAL if limits is None else limits)
+
+
+def _limits_out_of(fields: dict[str, Any]) -> AccountLimits:
+    """Take the columns of `AccountLimits` out of a row."""
+    return AccountLimits(*(fields.pop(name) for name in AccountLimits.__struct_fields__))

@@ -2,10 +2,10 @@
 
 from contextlib import AsyncExitStack
 
-import msgspec
 import structlog
 
 from tidings import routing
+from tidings.account_limits import USUAL, AccountLimits
 from tidings.accounts import CHANGED, Account
 from tidings.api.receipts import PATH as RECEIPTS_PATH
 from tidings.api.reports import PATH as REPORTS_PATH
@@ -51,10 +51,10 @@ async def open_lanes(
     paces: dict[tuple[int, str], Pace] = {}
     sockets = GatewayProvider(bus)
 
-    def pace_of(account_id: int, provider: str, *, emulated: bool = False) -> Pace:
-        limits = limits_of(provider)
-        if emulated:  # the vendor's quota is not the emulator's
-            limits = msgspec.structs.replace(limits, rate_per_s=None, burst=None)
+    def pace_of(account_id: int, provider: str, declared: AccountLimits = USUAL, *, emulated: bool = False) -> Pace:
+        if account_id == OPERATOR:
+            declared = accounts.limits.get(provider, USUAL)
+        limits = limits_of(provider, declared, emulated=emulated)
         pace = Pace(limits, provider=provider, lease=lease_of(bus, f"{provider}-{account_id}", limits))
         stack.callback(pace.close)
         return pace

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from tidings.account_limits import AccountLimits
 from tidings.emulators.address import Address
 from tidings.errors import SetupError
 from tidings.providers.apns_account import ApnsAccount, parse_apns_account
@@ -30,7 +31,7 @@ T = TypeVar("T")
 class Accounts(Struct, frozen=True):
     """The operator's accounts, which projects without one of their own use. None: there is none.
 
-    `reports`: what proves a report about them, by vendor.
+    `reports`: what proves a report about them, by vendor. `limits`: how fast they may be used, by provider.
     """
 
     fcm: FcmAccount | None = None
@@ -41,6 +42,7 @@ class Accounts(Struct, frozen=True):
     vonage: VonageAccount | None = None
     chat: ChatAccount | None = None
     reports: dict[str, Secrets] = {}
+    limits: Mapping[str, AccountLimits] = {}
 
     @property
     def ends(self) -> dict[str, datetime]:
@@ -64,6 +66,7 @@ def read_accounts(settings: Settings, vendors: Address | None) -> Accounts:
             plain_http=vendors is not None,
             ca_pem=None if vendors is None else vendors.ca_pem.encode(),
         ),
+        limits=settings.limits_by_provider(),
     )
     reports = dict(_read("TIDINGS_REPORT_SECRETS", settings.report_secrets, parse_report_secrets) or {})
     if accounts.twilio is not None:

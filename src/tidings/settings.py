@@ -328,6 +328,10 @@ def _unsafe(settings: Settings) -> list[str]:
             f"TIDINGS_ALLOWED_NETWORKS is {settings.allowed_networks!r}: it must be ranges such as 10.1.0.0/16, "
             "separated by commas"
         )
+    try:
+        settings.limits_by_provider()
+    except ValueError as error:
+        found.append(f"TIDINGS_LIMITS is {settings.limits!r}: {error}")
     key = settings.api_key.get_secret_value()
     if not (key.isascii() and key.isprintable()) or " " in key:
         found.append("TIDINGS_API_KEY must be ASCII letters, digits and signs without spaces: it travels in a header")

@@ -1,9 +1,12 @@
 """The settings about vendors: the operator's accounts, and where accounts of projects may lead. See `settings.py`."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
+
+from tidings.account_limits import AccountLimits, read_limits
 
 
 def env(*names: str) -> AliasChoices:
@@ -66,6 +69,12 @@ class VendorSettings(BaseSettings):
         description="Path of a JSON file with what proves the reports of email vendors, by vendor. Empty: such reports "
         "are not taken.",
     )
+    limits: str = Field(
+        "",
+        validation_alias=env("TIDINGS_LIMITS"),
+        description="How fast your own accounts may be used, by provider: rate_per_s, burst, most_at_once "
+        "(twilio:rate_per_s=10,most_at_once=20;fcm:rate_per_s=500). Empty: the provider's default.",
+    )
     at_most_once: str = Field(
         "sms",
         validation_alias=env("TIDINGS_AT_MOST_ONCE"),
@@ -81,3 +90,7 @@ class VendorSettings(BaseSettings):
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """`allowed_networks` as ranges. ValueError: one of them is none."""
         return tuple(ip_network(text.strip()) for text in self.allowed_networks.split(",") if text.strip())
+
+    def limits_by_provider(self) -> Mapping[str, AccountLimits]:
+        """`limits` of the accounts that it names. ValueError: a sentence about what is wrong with it."""
+        return read_limits(self.limits)

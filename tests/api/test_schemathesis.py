@@ -64,7 +64,8 @@ async def test_what_is_accepted(url: str, tmp_path: Path) -> None:
     body is refused, that parts of FCM, APNs and Web Push exclude or need each other, as do channels and fallback, what
     a chat URL and an address to reply to are, that a redrive must name something, that a bounce is a mail, what a
     vendor takes for credentials, that NUL can't be stored, that quiet hours end at another time than they begin at and
-    are in a zone that exists, and what the hooks mend: past times, and integers that are written with a point.
+    are in a zone that exists, that a burst needs a rate, and what the hooks mend: past times, and integers that are
+    written with a point.
     """
     async with httpx.AsyncClient(trust_env=False) as client:
         document: dict[str, Any] = (await client.get(f"{url}/docs/openapi.json")).json()
@@ -76,7 +77,7 @@ async def test_what_is_accepted(url: str, tmp_path: Path) -> None:
             told = operation.get("parameters", [])
             operation["parameters"] = [parameter for parameter in told if parameter["name"] != "Idempotency-Key"]
     for schema in document["components"]["schemas"].values():
-        for name in ("fcm", "apns", "webpush", "fallback"):
+        for name in ("fcm", "apns", "webpush", "fallback", "burst"):
             schema.get("properties", {}).pop(name, None)
         schema.get("properties", {}).get("chat_url", {}).update({"enum": ["ntfys://example.com/room", None]})
     document["components"]["schemas"]["EmailOverrides"]["properties"]["reply_to"] = {"enum": ["ann@example.com", None]}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidings.account_limits import PROVIDERS, AccountLimits
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
 from tidings.worker.limits import LIMITS, Limits, limits_of
 from tidings.worker.pace import Pace
@@ -270,9 +271,22 @@ def test_those_sent_away_return_one_after_the_other() -> None:
 def test_every_provider_has_limits_under_which_something_can_be_sent(name: str) -> None:
     pace = Pace(limits_of(name))
     assert pace.ask(urgent=False) is None
-    changed = limits_of(name, rate_per_s=2.0, most_at_once=1)
-    assert (changed.rate_per_s, changed.at_once, changed.most_at_once) == (2.0, 2, 1)
-    assert Pace(changed).ask(urgent=False) is None
+    for emulated in (False, True):
+        changed = limits_of(name, AccountLimits(rate_per_s=2.0, most_at_once=1), emulated=emulated)
+        assert (changed.rate_per_s, changed.at_once, changed.most_at_once) == (2.0, 2, 1)
+        assert changed.shared, "every process that uses the account uses its quota"
+        pace = Pace(changed)
+        assert pace.ask(urgent=False) is None
+        assert pace.ask(urgent=True) == math.inf, "one at once"
+
+
+def test_what_is_not_declared_stays_as_it_is() -> None:
+    assert limits_of("twilio", AccountLimits()) == limits_of("twilio") == LIMITS["twilio"]
+    assert limits_of("twilio", AccountLimits(most_at_once=5)).rate_per_s == 100
+    assert limits_of("fcm", AccountLimits(rate_per_s=30.5)).at_once == 30, "the usual burst belongs to the usual rate"
+    assert limits_of("fcm", AccountLimits(rate_per_s=30, burst=90)).at_once == 90
+    assert limits_of("fcm", emulated=True).rate_per_s is None
+    assert {*PROVIDERS} == {*LIMITS} - {"gateway"}
 
 
 @pytest.mark.parametrize(

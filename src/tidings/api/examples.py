@@ -116,6 +116,7 @@ ACCOUNT = {
         "public_key": "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8",
         "subject": "mailto:push@example.com",
     },
+    "limits": {"rate_per_s": 20.0, "burst": None, "most_at_once": None},
     "expires_at": None,
     "created_at": "2026-04-28T12:00:00Z",
     "updated_at": "2026-04-28T12:00:00Z",
@@ -167,7 +168,12 @@ BODIES: dict[str, Any] = {
     "send_broadcast": NEWS,
     "redrive": {"channel": "push", "since": "2026-04-28T12:00:00Z"},
     "add_suppression": {"address": "user@example.com", "detail": "asked for it by telephone"},
-    "create_provider_account": {"provider": "webpush", "name": "Browsers", "credentials": VAPID},
+    "create_provider_account": {
+        "provider": "webpush",
+        "name": "Browsers",
+        "credentials": VAPID,
+        "limits": {"rate_per_s": 20},
+    },
     "change_provider_account": {"name": "All browsers", "credentials": VAPID},
 }
 

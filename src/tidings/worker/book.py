@@ -12,7 +12,7 @@ from tidings.db import Pool
 from tidings.providers.contract import Provider
 from tidings.vault import Vault
 from tidings.worker.held import MOST_OPEN, Held, Shelf, SwitchedOff
-from tidings.worker.pages import Entry, Pages
+from tidings.worker.pages import Entry, PaceOf, Pages
 
 OPERATOR = 0  # the account_id of the operator's accounts
 
@@ -43,16 +43,16 @@ class Book:
         vault: Vault,
         operators: Mapping[str, Usable],
         open_account: OpenAccount,
-        pace_of: Callable[[int, str], Any],
+        pace_of: PaceOf,
         *,
         pace_over: Callable[[Any], None] = lambda pace: None,
         most_open: int = MOST_OPEN,
         pages: Pages | None = None,
     ) -> None:
         """`operators`: the operator's account by way (`worker.plan.Address.via`); `open_account`: see
-        `vendors.open_account`; `pace_of`: account id and provider's name → its pace, asked once for its credentials.
+        `vendors.open_account`; `pace_of`: asked once for an account's credentials and limits.
 
-        `pace_over`: called with a pace that is not used any more, because the account or its credentials went;
+        `pace_over`: called with a pace that is not used any more, because the account, credentials or limits went;
         `most_open`: providers of projects that are open at once. `pages`: shared with another book (`beside`).
         """
         self._db = db

@@ -32,7 +32,8 @@ def lease_of(bus: Bus, account: str, limits: Limits) -> Lease | None:
     if not limits.shared or limits.rate_per_s is None:
         return None
     rate = Rate(limits.rate_per_s, limits.at_once)
-    key = f"pace:{account}"
+    # Another rate begins anew: what was taken at a slow one would count as hours at a fast one.
+    key = f"pace:{account}:{rate.per_s:g}:{rate.burst}"
 
     async def lease(tokens: int) -> int:
         wanted = min(tokens, rate.burst)

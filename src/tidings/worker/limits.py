@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from tidings.account_limits import USUAL, AccountLimits
+
 
 class Limits(Struct, frozen=True):
     """What holds for one provider account. Times in seconds; shares from 0 to 1.
@@ -107,21 +109,17 @@ LIMITS: Mapping[str, Limits] = {
 }
 
 
-def limits_of(
-    provider: str,
-    *,
-    rate_per_s: float | None = None,
-    burst: int | None = None,
-    most_at_once: int | None = None,
-    processes: int | None = None,
-) -> Limits:
-    """The limits of an account of this provider; what is not None takes the place of the default.
+def limits_of(provider: str, declared: AccountLimits = USUAL, *, emulated: bool = False) -> Limits:
+    """The limits of an account of this provider; what is `declared` takes the place of the default.
 
-    A provider without figures of its own gets those of `Limits`. Raises ValueError for figures that make no sense.
+    A provider without figures of its own gets those of `Limits`. `emulated`: the vendor's quota is not the emulator's;
+    a declared one holds there, too. Twice gives the same.
     """
-    given = {"rate_per_s": rate_per_s, "burst": burst, "most_at_once": most_at_once, "processes": processes}
-    usual = LIMITS.get(provider, Limits())
-    if rate_per_s is not None and burst is None:
-        given["burst"] = max(1, int(rate_per_s))  # the default burst belongs to the default rate
-    changes = {name: value for name, value in given.items() if value is not None}
-    return msgspec.structs.replace(usual, **changes)
+    limits = LIMITS.get(provider, Limits())
+    if emulated:
+        limits = msgspec.structs.replace(limits, rate_per_s=None, burst=None)
+    if declared.rate_per_s is not None:  # every process that uses the account uses this quota; the burst is the rate's
+        limits = msgspec.structs.replace(limits, rate_per_s=declared.rate_per_s, burst=declared.burst, shared=True)
+    if declared.most_at_once is not None:
+        limits = msgspec.structs.replace(limits, most_at_once=declared.most_at_once)
+    return limits

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 
 from tidings import accounts
+from tidings.account_limits import AccountLimits
 from tidings.accounts import SealedAccount
 from tidings.db import AWAY, Pool
 
@@ -24,11 +25,14 @@ MOST_PAGES = 50_000  # projects; beyond it those that were asked for longest ago
 IDLE_S = 300.0  # but only after so long: a group of deliveries may still look at them
 MOST_HEARD = 10_000
 
+# Account id, provider's name and what was declared → the pace of that account.
+PaceOf = Callable[[int, str, AccountLimits], Any]
+
 log = structlog.get_logger("tidings.worker")
 
 
 class Entry(Struct, frozen=True):
-    """An account and its pace. New credentials get a new pace; a new name or priority does not."""
+    """An account and its pace. New credentials or limits get a new pace; a new name or priority does not."""
 
     account: SealedAccount
     pace: Any
@@ -47,11 +51,11 @@ class Pages:
 
     def __init__(
         self,
-        pace_of: Callable[[int, str], Any],
+        pace_of: PaceOf,
         pace_over: Callable[[Any], None] = lambda pace: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pace_of`: account id and provider's name → the pace of that account; called once for its credentials.
+        """`pace_of` is called once for an account's credentials and limits.
         `pace_over`: called with a pace that nobody looks up any more; calls that are under way still leave it."""
         self._pace_of = pace_of
         self._pace_over = pace_over
@@ -132,9 +136,9 @@ class Pages:
         self._pages.move_to_end(project_id)
 
     def _entry(self, account: SealedAccount, before: Entry | None) -> Entry:
-        if before is not None and before.account.sealed == account.sealed:
+        if before is not None and (before.account.sealed, before.account.limits) == (account.sealed, account.limits):
             return Entry(account, before.pace)
-        return Entry(account, self._pace_of(account.id, account.provider))
+        return Entry(account, self._pace_of(account.id, account.provider, account.limits))
 
     def _let_go(self, before: Iterable[Entry], after: Iterable[Entry]) -> None:
         kept = {id(entry.pace) for entry in after}

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.conftest import Project
 from tidings import accounts
+from tidings.account_limits import AccountLimits
 from tidings.accounts import Account, AccountChange, NewAccount
 from tidings.app import App
 from tidings.db import Pool
@@ -61,10 +62,12 @@ class Paces:
 
     def __init__(self) -> None:
         self.made: list[tuple[int, str]] = []
+        self.limits: list[AccountLimits] = []
         self.over: list[object] = []
 
-    def __call__(self, account_id: int, provider: str) -> object:
+    def __call__(self, account_id: int, provider: str, limits: AccountLimits) -> object:
         self.made.append((account_id, provider))
+        self.limits.append(limits)
         return object()
 
 

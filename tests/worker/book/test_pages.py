@@ -17,6 +17,7 @@ from tests.worker.book.own_accounts import (
     message,
 )
 from tidings import accounts, embedded
+from tidings.account_limits import USUAL, AccountLimits
 from tidings.app import App
 from tidings.db import open_pool
 from tidings.emulators import Emulators
@@ -44,6 +45,32 @@ async def test_what_changed_is_seen_when_the_bus_says_so(
     [after] = book.of(project.id, PROVIDER)
     assert (after.provider, after.pace) == (before.provider, before.pace), "a name is no reason to begin anew"
     assert len(paces.made) == 1
+
+
+async def test_other_limits_get_a_new_pace_and_keep_the_connections(
+    app: App, book: Book, project: Project, vendors: tuple[Emulators, Emulators], opening: Opening, paces: Paces
+) -> None:
+    account_id = await add(app, project, vendors[0], "main", limits=AccountLimits(rate_per_s=20, burst=5))
+    await book.know([project.id])
+    [first] = book.of(project.id, PROVIDER)
+    assert isinstance(await first.provider.send(message()), Sent)
+    seen = [first.pace]
+    for changed in (
+        {"limits": AccountLimits(rate_per_s=20, burst=5), "priority": 3},
+        {"limits": AccountLimits(rate_per_s=20, burst=5, most_at_once=7)},
+        {"name": "another"},
+        {"limits": None},
+    ):
+        await change(app, project, account_id, **changed)
+        book.forget(str(project.id))
+        await book.know([project.id])
+        [usable] = book.of(project.id, PROVIDER)
+        seen.append(usable.pace)
+        assert isinstance(await usable.provider.send(message()), Sent)
+    assert [seen.index(pace) for pace in seen] == [0, 0, 2, 2, 4], "only what changed begins anew"
+    assert paces.over == [seen[0], seen[2]]
+    assert paces.limits == [AccountLimits(20.0, 5), AccountLimits(20.0, 5, 7), USUAL]
+    assert [opened[0] for opened in opening.opened] == [account_id]
 
 
 async def test_while_the_database_is_away_what_is_known_stays(

@@ -256,10 +256,14 @@ CREATE TABLE provider_accounts (
     summary     jsonb NOT NULL,               -- what of them is no secret, such as a project or key id
     expires_at  timestamptz,                  -- of a certificate or key
     warned_at   timestamptz,                  -- when its end was last announced
+    rate_per_s  double precision CHECK (rate_per_s BETWEEN 0.01 AND 1000000),  -- null: the provider's default, as below
+    burst       integer CHECK (burst BETWEEN 1 AND 1000000),
+    most_at_once integer CHECK (most_at_once BETWEEN 1 AND 10000),
     version     integer NOT NULL DEFAULT 1,   -- one more at each change
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (project_id, name)
+    UNIQUE (project_id, name),
+    CHECK (burst IS NULL OR rate_per_s IS NOT NULL)
 );
 
 -- The log tables of the original schema, as views: deliveries and attempts are the record, kept once.
