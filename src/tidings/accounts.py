@@ -109,6 +109,13 @@ class Read(Discreet, frozen=True):
         return f"Read({self.provider!r}, {self.account!r})"
 
 
+class ForBrowsers(Struct, frozen=True):
+    """The account whose `public_key` a project's browsers subscribe with."""
+
+    public_key: str
+    emulated: bool
+
+
 class Ending(Struct, frozen=True):
     """An account whose certificate ends soon."""
 
@@ -207,6 +214,15 @@ async def delete(db: Pool | Connection, project_id: int, account_id: int) -> Non
 async def of_projects(db: Pool | Connection, project_ids: Collection[int]) -> list[SealedAccount]:
     """All accounts of these projects, those that are switched off too, by project, priority and id."""
     return [_sealed(row) for row in await db.fetch(SQL["of_projects"], list(project_ids))]
+
+
+async def for_browsers(db: Pool | Connection, project_id: int) -> ForBrowsers | None:
+    """The project's Web Push account that workers try first; None: it has none.
+
+    One that is switched off counts if there is no other, for the operator's does not stand in for it.
+    """
+    row = await db.fetchrow(SQL["for_browsers"], project_id)
+    return None if row is None else ForBrowsers(**dict(row))
 
 
 async def opened(db: Pool | Connection, vault: Vault, account_id: int) -> Account | None:

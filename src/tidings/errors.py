@@ -7,6 +7,7 @@
         ├── BadRequest          400  bad_json  bad_encoding  bad_query  bad_cursor  bad_idempotency_key
         │                            report_malformed
         ├── Unauthenticated     401  key_missing  key_unknown  key_revoked  key_expired
+        │                            token_invalid
         ├── Forbidden           403  scope_missing  report_forged
         ├── NotFound            404  route_not_found  user_not_found  device_not_found  notification_not_found
         │                            broadcast_not_found  account_not_found  suppression_not_found
@@ -40,6 +41,7 @@ CODES: Mapping[str, str] = {
     "key_unknown": "No such API key. `tidings keys list` shows the ones there are.",
     "key_revoked": "This API key was revoked. Make a new one with `tidings keys create`.",
     "key_expired": "This API key has expired. Make a new one with `tidings keys create`.",
+    "token_invalid": "The user token is not one of this service, or has expired. Mint a new one.",
     "report_forged": "The report does not come from the vendor: its signature or password is wrong, or too old.",
     "report_malformed": "The report is not what the vendor sends. The detail says why.",
     "suppression_not_found": "This project has not suppressed that address.",

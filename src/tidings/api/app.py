@@ -41,6 +41,7 @@ ROUTES: list[Any] = [
     *receipts.ROUTES,
     *reports.ROUTES,
     *unsubscribe.ROUTES,
+    *client.ROUTES,
     *health.ROUTES,
 ]
 
@@ -92,7 +93,7 @@ def create_api(services: Services | None, more_routes: Sequence[Any] = ()) -> Ap
     `more_routes`: for the bench, which measures the same server with a route of its own.
     """
     return Api(
-        route_handlers=[*ROUTES, *client.routes(services.vapid_public_key if services else None), *more_routes],
+        route_handlers=[*ROUTES, *more_routes],
         guards=[auth.guard],
         exception_handlers=problems.HANDLERS,
         openapi_config=openapi.config(),

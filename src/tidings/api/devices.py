@@ -8,6 +8,7 @@ from litestar.params import FromPath
 from tidings import devices, users
 from tidings.api.auth import ADMIN, READ
 from tidings.api.bodies import decode, raw_body, takes
+from tidings.api.client import web_push_of
 from tidings.api.idempotency import IdempotencyKey, once
 from tidings.api.pages import MOST_ID, Cursor, Limit, last_of, next_link, read_cursor
 from tidings.api.problems import invalid, problems
@@ -19,6 +20,7 @@ from tidings.errors import FieldError, NotFound
 from tidings.providers.webpush_subscription import SubscriptionError, parse_subscription, subscription_text
 
 TAGS = ["Devices"]
+NO_WEB_PUSH = "Web Push is not configured: add an account of yours by POST /api/providers, or set TIDINGS_VAPID_KEY"
 
 
 @post(
@@ -35,7 +37,7 @@ async def register_device(
 ) -> Response[Device]:
     """A token that another user of the project had moves to this one; one that this user had is refreshed."""
     body = await raw_body(request, services(request).settings.max_body_bytes)
-    new = with_canonical_token(services(request), decode(body, NewDevice))
+    new = await with_canonical_token(services(request), request.user.project_id, decode(body, NewDevice))
 
     async def do(db: Pool | Connection) -> tuple[int, Device]:
         return 201, await devices.register(db, request.user.project_id, known(user_id), new)
@@ -43,17 +45,18 @@ async def register_device(
     return await once(request, body, do)
 
 
-def with_canonical_token(api: Services, new: NewDevice) -> NewDevice:
+async def with_canonical_token(api: Services, project_id: int, new: NewDevice) -> NewDevice:
     """A browser's subscription is checked here and stored in one form, so that one browser is one device.
 
     Raises `Invalid` that points into the subscription. Other tokens are the vendor's own and stay as they are.
     """
     if new.device_type != "web" or not new.device_token.lstrip().startswith("{"):
         return new
-    if api.subscriptions is None:
-        raise invalid(FieldError("/device_token", "invalid_field", "Web Push is not configured: set TIDINGS_VAPID_KEY"))
+    web_push = await web_push_of(api, project_id)
+    if web_push is None:
+        raise invalid(FieldError("/device_token", "invalid_field", NO_WEB_PUSH))
     try:
-        subscription = parse_subscription(new.device_token, api.subscriptions)
+        subscription = parse_subscription(new.device_token, web_push.subscriptions)
     except SubscriptionError as error:
         raise invalid(FieldError("/device_token", "invalid_field", f"{error.pointer} {error.detail}".strip())) from None
     return NewDevice(subscription_text(subscription), new.device_type)

@@ -27,7 +27,8 @@ class Services(Discreet, frozen=True):
     """`keys` tells who calls; `intake` stores notifications; `limits` counts calls. `reader` is for lists
     and reports: a replica, if there is one, which may lag behind.
 
-    `subscriptions`: where browsers' subscriptions may lead; None, like `vapid_public_key`, without Web Push.
+    `subscriptions`: where browsers' subscriptions may lead with the operator's account; None, like `vapid_public_key`,
+    without one. A project's own: `client.web_push_of`.
 
     `report_secrets`: what proves that a report is that vendor's for that account; None (like `reports`): none are
     awaited. `unsubscribe_key`: empty, nobody can unsubscribe by a link.

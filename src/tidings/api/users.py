@@ -146,7 +146,7 @@ class TokenRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserToken(Discreet, frozen=True):
-    """For the user's own client; it opens the WebSocket gateway and nothing else."""
+    """For the user's own client: it opens the WebSocket gateway, and says whose `/client/vapid-public-key` is meant."""
 
     token: str
     expires_at: datetime

@@ -57,6 +57,11 @@ SELECT id, project_id, provider, priority, enabled, credentials AS sealed, summa
 FROM provider_accounts WHERE project_id = ANY($1::bigint[])
 ORDER BY project_id, priority, id
 
+-- name: for_browsers
+SELECT summary->>'public_key' AS public_key, coalesce((summary->>'emulated')::boolean, false) AS emulated
+FROM provider_accounts WHERE project_id = $1 AND provider = 'webpush'
+ORDER BY enabled DESC, priority, id LIMIT 1
+
 -- name: by_id
 -- For vendors' reports, which name an account and nothing else.
 SELECT id, project_id, provider, priority, enabled, credentials AS sealed, summary, rate_per_s, burst, most_at_once,
