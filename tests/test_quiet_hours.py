@@ -1,6 +1,9 @@
 """Quiet hours: over midnight, over changes of the clock, and compared with walking from minute to minute."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -8,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import tidings
 from tidings.quiet_hours import QuietHours, quiet_until, zone
 
 NIGHT = QuietHours(begins="22:00", ends="07:00", timezone="Europe/Zurich")
@@ -146,6 +150,14 @@ def test_places(name: str) -> None:
 )
 def test_no_places(name: str) -> None:
     assert zone(name) is None
+
+
+def test_a_machine_without_zones_has_those_of_the_package() -> None:
+    """PYTHONTZPATH (PEP 615): where the operating system's are looked for; here, nowhere."""
+    code = "import zoneinfo; from tidings.quiet_hours import zone; print(zoneinfo.TZPATH, zone('Europe/Zurich'))"
+    env = {"PYTHONTZPATH": "", "PYTHONPATH": str(Path(tidings.__file__).parent.parent)}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.split() == ["()", "Europe/Zurich"]
 
 
 def test_the_words_of_the_api() -> None:

@@ -14,7 +14,7 @@ from tidings import events
 from tidings.db import Connection, Pool, load, transaction
 from tidings.errors import FieldError, Invalid, NotFound
 from tidings.events import Event, EventType
-from tidings.quiet_hours import QuietHours, zone
+from tidings.quiet_hours import UNKNOWN_ZONE, QuietHours, zone
 from tidings.routing import Channel
 
 SQL = load("preferences")
@@ -183,7 +183,7 @@ def _check(quiet: QuietHours | None) -> None:
     if quiet.begins == quiet.ends:
         raise _invalid("/quiet_hours/until", "Quiet hours can't end at the time at which they begin")
     if quiet.timezone is not None and zone(quiet.timezone) is None:
-        raise _invalid("/quiet_hours/timezone", "Not an IANA time zone, such as Europe/Zurich")
+        raise _invalid("/quiet_hours/timezone", UNKNOWN_ZONE)
 
 
 def _invalid(pointer: str, detail: str) -> Invalid:

@@ -12,6 +12,9 @@ DAY_MIN = 24 * 60
 # Found among the zones, but no places: no zone at all, the machine's own, and copies, some of them with leap seconds.
 NO_PLACE = re.compile(r"Factory|localtime|posixrules|(?:posix|right)/.*")
 
+# What to do instead. The name is not quoted: who mixed up fields may have written an address.
+UNKNOWN_ZONE = "Not an IANA time zone. Use a name such as Europe/Zurich (capitals count), or null"
+
 CLOCK_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)"
 ZoneName = Annotated[
     str, Meta(min_length=1, max_length=64, description="An IANA time zone", examples=["Europe/Zurich"])
@@ -35,7 +38,8 @@ class QuietHours(
 
 @lru_cache(maxsize=1024)  # there are about 600 zones
 def zone(name: str) -> ZoneInfo | None:
-    """The time zone of that IANA name; None when there is no such zone."""
+    """The time zone of that IANA name, from the operating system or else from the package tzdata, which is installed
+    along; None when neither has it."""
     if NO_PLACE.fullmatch(name):
         return None
     try:

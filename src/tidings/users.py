@@ -8,8 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from tidings.db import Connection, Pool, load, transaction
 from tidings.discreet import Discreet
-from tidings.errors import Conflict, NotFound
+from tidings.errors import Conflict, FieldError, Invalid, NotFound
 from tidings.providers.sms_text import NumberError, e164
+from tidings.quiet_hours import UNKNOWN_ZONE, zone
 
 SQL = load("users")
 
@@ -31,6 +32,7 @@ Timezone = Annotated[
     Meta(
         max_length=64,
         pattern=r"^[A-Za-z][A-Za-z0-9_+\-]*(/[A-Za-z0-9_+\-]+)*$(?!\n)",
+        description="An IANA time zone",
         examples=["Europe/Zurich"],
     ),
 ]
@@ -99,7 +101,8 @@ class User(Discreet, frozen=True):
 
 
 async def create(db: Pool | Connection, project_id: int, new: NewUser) -> User:
-    """Create a user. Raises `Conflict` (external_id_taken)."""
+    """Create a user. Raises `Invalid` (a zone that does not exist), `Conflict` (external_id_taken)."""
+    _check_zone(new.timezone)
     try:
         values = [getattr(new, name) for name in FIELDS]
         row = await db.fetchrow(SQL["create"], project_id, *values, number_of(new.phone))
@@ -110,7 +113,8 @@ async def create(db: Pool | Connection, project_id: int, new: NewUser) -> User:
 
 
 async def upsert(db: Pool | Connection, project_id: int, user: UserUpsert) -> tuple[User, bool]:
-    """Create or change the user with this external_id; True: created. Twice is safe."""
+    """Create or change the user with this external_id; True: created. Raises `Invalid`. Twice is safe."""
+    _check_zone(user.timezone)
     given, values = _given(user)
     row = await db.fetchrow(SQL["upsert"], project_id, *values, number_of(user.phone), given)
     assert row is not None
@@ -120,7 +124,8 @@ async def upsert(db: Pool | Connection, project_id: int, user: UserUpsert) -> tu
 
 
 async def change(db: Pool | Connection, project_id: int, user_id: int, wanted: UserChange) -> User:
-    """Change the fields given. Raises `NotFound`, `Conflict`. Twice is safe."""
+    """Change the fields given. Raises `Invalid`, `NotFound`, `Conflict`. Twice is safe."""
+    _check_zone(wanted.timezone)
     given, values = _given(wanted)
     try:
         row = await db.fetchrow(SQL["change"], project_id, user_id, given, *values, number_of(wanted.phone))
@@ -139,6 +144,13 @@ def number_of(phone: str | UnsetType | None) -> str | None:
         return e164(phone)
     except NumberError:
         return None
+
+
+def _check_zone(timezone: str | UnsetType | None) -> None:
+    """Of what is said now. A stored zone that the machine does not know any more is shown all the same, and is UTC."""
+    if isinstance(timezone, str) and zone(timezone) is None:
+        found = FieldError("/timezone", "invalid_field", UNKNOWN_ZONE)
+        raise Invalid(f"{found.pointer}: {found.detail}", code=found.code, errors=[found])
 
 
 def _given(user: UserChange | UserUpsert) -> tuple[list[str], list[str | None]]:

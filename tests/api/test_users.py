@@ -51,7 +51,7 @@ BAD = {
     "email": ["", "nobody", "a b@c", "a@b@c", "a@b\n", "a@b\r\nBcc: c@d", "x" * 250 + "@b.cd"],
     "phone": ["", "12", "call me", "+", "1" * 33, "+1234567890\n", "٣٣٣٣٣٣"],
     "locale": ["", "d", "de-", "de CH", "de\n", "x" * 36],
-    "timezone": ["", "Europe/", "../etc/passwd", "UTC\n", "x" * 65],
+    "timezone": ["", "Europe/", "../etc/passwd", "UTC\n", "x" * 65, "Europe/Atlantis", "Europe", "CEST", "posix/UTC"],
     "name": ["", "名" * 256],
     "external_id": ["", "x" * 256],
 }
@@ -69,6 +69,33 @@ async def test_bad_values(app: App, project: Project, field: str, value: str) ->
     assert answer.status_code == 422, value
     assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]
     assert (await rows(app, project.id))["users"] == 0
+
+
+async def test_a_zone_that_does_not_exist_is_refused_wherever_it_is_said(project: Project) -> None:
+    user = await project.user(external_id="u-1", timezone="Asia/Tokyo")
+    for method, path, more in (
+        ("POST", "/api/users", {}),
+        ("PUT", "/api/users", {"external_id": "u-1"}),
+        ("PUT", "/api/users", {"external_id": "u-2"}),
+        ("PATCH", f"/api/users/{user}", {"name": "Ann"}),
+    ):
+        answer = await project.client.request(method, path, json={**more, "timezone": "Europe/Atlantis"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field"), method
+        [error] = answer.json()["errors"]
+        assert error["pointer"] == "/timezone"
+        assert "such as Europe/Zurich" in error["detail"]
+        assert "Atlantis" not in answer.text
+    [only] = (await project.client.get("/api/users")).json()
+    assert (only["id"], only["timezone"], only["name"]) == (user, "Asia/Tokyo", None)
+
+
+async def test_a_stored_zone_that_does_not_exist_can_be_read_and_replaced(app: App, project: Project) -> None:
+    user = await project.user()
+    await app.db.execute("UPDATE users SET timezone = 'Europe/Atlantis' WHERE id = $1", user)
+    path = f"/api/users/{user}"
+    assert (await project.client.get(path)).json()["timezone"] == "Europe/Atlantis"
+    assert (await project.client.patch(path, json={"name": "Ann"})).json()["timezone"] == "Europe/Atlantis"
+    assert (await project.client.patch(path, json={"timezone": None})).json()["timezone"] is None
 
 
 async def test_change_touches_only_what_is_given(project: Project) -> None:
