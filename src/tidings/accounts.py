@@ -43,6 +43,9 @@ WAYS = {
 ProviderName = Literal["fcm", "apns", "webpush", "smtp", "twilio", "vonage"]
 Name = Annotated[str, Meta(min_length=1, max_length=255, description="Your own name of it", examples=["Firebase"])]
 Priority = Annotated[int, Meta(ge=0, le=1000, description="The account with the least one is used first")]
+AtMostOnce = Annotated[
+    bool, Meta(description="Whether an attempt of unknown outcome is not repeated; null: as the installation has it")
+]
 Given = Annotated[dict[str, Any], Meta(min_length=1, description="What the vendor handed out; never shown again")]
 
 
@@ -57,6 +60,7 @@ class NewAccount(Discreet, frozen=True, forbid_unknown_fields=True, omit_default
     enabled: bool = True
     emulated: bool = False
     limits: AccountLimits | None = None
+    at_most_once: AtMostOnce | None = None
 
     def __repr__(self) -> str:
         return f"NewAccount({self.provider!r}, {self.name!r})"
@@ -71,6 +75,7 @@ class AccountChange(Discreet, frozen=True, forbid_unknown_fields=True, omit_defa
     priority: Priority | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     limits: AccountLimits | UnsetType | None = UNSET
+    at_most_once: AtMostOnce | UnsetType | None = UNSET
 
     def __repr__(self) -> str:
         return f"AccountChange({self.name!r})"
@@ -91,6 +96,7 @@ class ProviderAccount(Struct, frozen=True):
     emulated: bool
     summary: dict[str, Any]
     limits: AccountLimits
+    at_most_once: bool | None
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -137,6 +143,7 @@ class SealedAccount(Discreet, frozen=True):
     emulated: bool
     sealed: bytes
     limits: AccountLimits
+    at_most_once: bool | None
     version: int
 
     def __repr__(self) -> str:
@@ -172,6 +179,7 @@ async def create(db: Pool | Connection, vault: Vault, project_id: int, new: NewA
             *(account_id, project_id, new.provider, new.name, new.priority, new.enabled),
             *_stored(vault, project_id, account_id, read),
             *_columns(new.limits),
+            new.at_most_once,
             MOST,
         )
     except asyncpg.UniqueViolationError:
@@ -188,8 +196,9 @@ async def change(
     fields = [None if value is UNSET else value for value in (wanted.name, wanted.priority, wanted.enabled)]
     stored = (None, None, None) if read is None else _stored(vault, project_id, account_id, read)
     limits = (False, None, None, None) if wanted.limits is UNSET else (True, *_columns(wanted.limits))
+    once = (False, None) if wanted.at_most_once is UNSET else (True, wanted.at_most_once)
     try:
-        row = await db.fetchrow(SQL["change"], project_id, account_id, *fields, *stored, *limits)
+        row = await db.fetchrow(SQL["change"], project_id, account_id, *fields, *stored, *limits, *once)
     except asyncpg.UniqueViolationError:
         raise Conflict(code="account_name_taken") from None
     return _found(row)

@@ -52,6 +52,9 @@ class Page:
     def named(self, project_id: int, via: str) -> tuple[str, bool]:
         return via, False
 
+    def sends_once(self, project_id: int, via: str, usual: bool) -> bool:
+        return usual
+
 
 async def tried(outcomes: Sequence[Outcome], paused: Sequence[int] = (), **more: Any) -> tuple[str, str, list[int]]:
     """The status, the reason and how often each account was asked; those in `paused` may not be."""

@@ -117,6 +117,7 @@ ACCOUNT = {
         "subject": "mailto:push@example.com",
     },
     "limits": {"rate_per_s": 20.0, "burst": None, "most_at_once": None},
+    "at_most_once": None,
     "expires_at": None,
     "created_at": "2026-04-28T12:00:00Z",
     "updated_at": "2026-04-28T12:00:00Z",

@@ -36,7 +36,8 @@ class Delivering(Struct, frozen=True):
     """What delivering needs. `book`: the accounts of each project, by way.
 
     `turns`: of the event loop, which all lanes of a process share; `urgent`: this lane does not wait for one. `once`:
-    the channels that send at most once. `absent`: `Bus.surely_absent` of a project's user.
+    the channels that send at most once, where no account says otherwise (`sends_once`). `absent`: `Bus.surely_absent`
+    of a project's user.
     """
 
     db: Pool
@@ -48,6 +49,11 @@ class Delivering(Struct, frozen=True):
     urgent: bool = False
     once: frozenset[str] = frozenset({routing.SMS})
     absent: Callable[[int, int], bool] = _may_be_there
+
+    def sends_once(self, planned: Planned) -> bool:
+        """Whether an attempt of unknown outcome is not repeated."""
+        usual = planned.address.channel in self.once
+        return self.book.sends_once(planned.subject.project_id, planned.address.via, usual)
 
 
 async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempted:
@@ -64,7 +70,7 @@ async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempt
             refused = refused or (refusal, usable)
             continue
         outcome, used, called = await _call(work, planned, usable), usable, True
-        if not another_may(outcome, once=planned.address.channel in work.once):
+        if not another_may(outcome, once=work.sends_once(planned)):
             break
     if refused is not None and (not called or _another_may_know(outcome)):
         (outcome, used), called = refused, False  # one that can't be asked now may have the right answer
@@ -147,7 +153,7 @@ def judge(
             at,
             planned.subject.expires_at,
             random.random(),
-            once=planned.address.channel in work.once,
+            once=work.sends_once(planned),
             called=called or used is None,
         )
     if used is None:

@@ -32,6 +32,7 @@ class _Opened(Struct, frozen=True):
 
     entries: tuple[Entry, ...]
     by_way: dict[str, tuple[Usable, ...]]
+    once: dict[str, bool | None]  # by way, see `_once`
 
 
 class Book:
@@ -80,13 +81,22 @@ class Book:
     def of(self, project_id: int, via: str) -> Sequence[Usable]:
         """The accounts to try, in order; the operator's alone when the project has none for this way; empty when the
         operator has none either. LookupError when the project is not known (`know`)."""
+        return self._open_page(project_id).by_way.get(via) or self._operators.get(via) or ()
+
+    def sends_once(self, project_id: int, via: str, usual: bool) -> bool:
+        """Whether an attempt of unknown outcome must not be repeated: as the project's accounts for this way say, or
+        `usual` where they say nothing, and for the operator's. LookupError as `of`."""
+        said = self._open_page(project_id).once.get(via)
+        return usual if said is None else said
+
+    def _open_page(self, project_id: int) -> _Opened:
         page = self._pages.of(project_id)
         if page is None:
             raise LookupError("the accounts of this project are not known: call know() first")
         opened = self._opened.get(project_id)
         if opened is None or opened.entries is not page.entries:
             opened = self._opened[project_id] = self._make(opened, page.entries)
-        return opened.by_way.get(via) or self._operators.get(via) or ()
+        return opened
 
     def named(self, project_id: int, via: str) -> tuple[str, bool]:
         """Name of the provider that comes first, and whether it is emulated, for what is recorded without a call.
@@ -110,14 +120,16 @@ class Book:
             kept = {entry.account.id for entry in enabled}
             self._remove(entry.account.id for entry in before.entries if entry.account.id not in kept)
         by_way: dict[str, tuple[Usable, ...]] = {}
+        said: dict[str, set[bool | None]] = {}
         for entry in enabled:
             way = WAYS[entry.account.provider]
             usable = Usable(entry.account.id, self._held(entry.account), entry.pace)
             by_way[way] = (*by_way.get(way, ()), usable)
+            said.setdefault(way, set()).add(entry.account.at_most_once)
         for entry in entries:
             account = entry.account
             by_way.setdefault(WAYS[account.provider], (Usable(account.id, SwitchedOff(account.provider), entry.pace),))
-        return _Opened(entries, by_way)
+        return _Opened(entries, by_way, {way: _once(words) for way, words in said.items()})
 
     def _held(self, account: SealedAccount) -> Held:
         open_ = partial(self._open, account)
@@ -145,3 +157,9 @@ class Book:
         opened = self._opened.pop(project_id, None)
         if opened is not None:
             self._remove(entry.account.id for entry in opened.entries)
+
+
+def _once(said: set[bool | None]) -> bool | None:
+    """Of accounts that stand in for each other the most careful one counts: a message that one of them may have taken
+    is not given to another either. None: what is usual for the channel."""
+    return True if True in said else None if None in said else False

@@ -51,7 +51,7 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
         if await _still_sending(senders, FIRST_RECORD_S):
             early = answered.copy()
             group.early.append(True)
-            left = [one for one in without_answer(planned, early) if one.address.channel not in work.once]
+            left = [one for one in without_answer(planned, early) if not work.sends_once(one)]
             await record(work.db, group, early, last=False, reserved=reservations(work, group, left))
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
@@ -92,7 +92,7 @@ def _reservation(work: Delivering, planned: Planned, until: datetime) -> Recorde
         number=0,
         attempts=planned.attempt - 1,
         duration_ms=0,
-        reason=Reason.UNKNOWN if planned.address.channel in work.once else None,
+        reason=Reason.UNKNOWN if work.sends_once(planned) else None,
         next_attempt_at=until,
     )
 
@@ -109,7 +109,7 @@ def start_senders(
     """
     by_via: dict[str, list[Planned]] = {}
     for one in planned:
-        if one.address.channel not in work.once:
+        if not work.sends_once(one):
             by_via.setdefault(one.address.via, []).append(one)
     senders = []
     for via in sorted(by_via, key=lambda via: via != WEBSOCKET):
@@ -132,7 +132,7 @@ def start_once_senders(
     A few at a time are written down before they are begun. Whoever finds those without an outcome knows that they may
     have been made; of all others that they were not.
     """
-    once = [one for one in planned if one.address.channel in work.once]
+    once = [one for one in planned if work.sends_once(one)]
     return [asyncio.create_task(_send_once(work, group, once, answered, announced, ends_at))] if once else []
 
 

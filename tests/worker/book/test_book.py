@@ -53,6 +53,36 @@ async def test_a_switched_off_account_is_not_replaced_by_the_operators(
     assert ids(book, project) == [OPERATOR]
 
 
+@pytest.mark.parametrize(
+    ("said", "of_a_usual_one", "of_another"),
+    [
+        ([], True, False),
+        ([None], True, False),
+        ([True], True, True),
+        ([False], False, False),
+        ([None, False], True, False),
+        ([False, True, None], True, True),
+        ([False, False], False, False),
+    ],
+)
+async def test_the_most_careful_account_says_whether_it_is_sent_at_most_once(
+    app: App,
+    book: Book,
+    project: Project,
+    vendors: tuple[Emulators, Emulators],
+    said: list[bool | None],
+    of_a_usual_one: bool,
+    of_another: bool,
+) -> None:
+    for number, word in enumerate(said):
+        await add(app, project, vendors[0], f"account {number}", at_most_once=word)
+    await add(app, project, vendors[0], "switched off", at_most_once=True, enabled=False)
+    await book.know([project.id])
+    assert book.sends_once(project.id, PROVIDER, True) is of_a_usual_one
+    assert book.sends_once(project.id, PROVIDER, False) is of_another
+    assert book.sends_once(project.id, "sms", True) is True, "of another way nobody said anything"
+
+
 async def test_another_lane_shares_accounts_and_paces_but_no_connections(
     app: App, book: Book, project: Project, vendors: tuple[Emulators, Emulators], opening: Opening, paces: Paces
 ) -> None:

@@ -259,6 +259,7 @@ CREATE TABLE provider_accounts (
     rate_per_s  double precision CHECK (rate_per_s BETWEEN 0.01 AND 1000000),  -- null: the provider's default, as below
     burst       integer CHECK (burst BETWEEN 1 AND 1000000),
     most_at_once integer CHECK (most_at_once BETWEEN 1 AND 10000),
+    at_most_once boolean,                     -- null: as the installation has it for the channel
     version     integer NOT NULL DEFAULT 1,   -- one more at each change
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
