@@ -13,8 +13,8 @@ from tests.providers.text_message import Recorded, recorded, shape
 from tidings import clock
 from tidings.http import Answer, Failure
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
-from tidings.providers.sms_verdict import MAX_DETAIL, outcome_of_failure
-from tidings.providers.twilio_answers import CODES, STATUSES, outcome_of, verdict_of_status
+from tidings.providers.sms_verdict import HTTP_STATUSES, MAX_DETAIL, outcome_of_failure, verdict_of_status
+from tidings.providers.twilio_answers import CODES, outcome_of
 
 RECORDED = recorded("twilio")
 CODE = re.compile(r"\b[23][0-9]{4}\b")
@@ -36,7 +36,9 @@ def test_recorded_answer(entry: Recorded) -> None:
 
 
 def test_every_status_is_walked_by_a_recorded_answer() -> None:
-    assert {verdict for _, _, verdict in STATUSES} <= {verdict_of_status(entry.status) for entry in RECORDED.values()}
+    assert {verdict for _, _, verdict in HTTP_STATUSES} <= {
+        verdict_of_status(entry.status) for entry in RECORDED.values()
+    }
 
 
 # The decision table, row by row: codes, what we do.

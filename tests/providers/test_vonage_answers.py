@@ -9,7 +9,8 @@ from tests.providers.text_message import Recorded, recorded, shape
 from tidings import clock
 from tidings.http import Answer
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
-from tidings.providers.vonage_answers import ERRORS, HTTP, STATUSES, outcome_of, verdict_of_http, verdict_of_report
+from tidings.providers.sms_verdict import HTTP_STATUSES, verdict_of_status
+from tidings.providers.vonage_answers import ERRORS, STATUSES, outcome_of, verdict_of_report
 
 RECORDED = recorded("vonage")
 SECRET = "01234567" * 2
@@ -31,7 +32,9 @@ def test_recorded_answer(entry: Recorded) -> None:
 
 
 def test_every_http_status_is_walked_by_a_recorded_answer() -> None:
-    assert {verdict for _, _, verdict in HTTP} <= {verdict_of_http(entry.status) for entry in RECORDED.values()}
+    assert {verdict for _, _, verdict in HTTP_STATUSES} <= {
+        verdict_of_status(entry.status) for entry in RECORDED.values()
+    }
 
 
 def test_every_status_is_walked_by_a_recorded_answer() -> None:

@@ -54,6 +54,28 @@ ABSENT = Verdict(Retry, Reason.UNAVAILABLE, 900.0)  # switched off, or out of re
 UNAVAILABLE = Verdict(Retry, Reason.UNAVAILABLE)
 UNCLEAR = Verdict(Retry, Reason.UNAVAILABLE, maybe_taken=True)
 
+# First and last HTTP status, for an answer that says nothing in the vendor's own words; the last row takes everything.
+HTTP_STATUSES: tuple[tuple[int, int, Verdict], ...] = (
+    (401, 401, CREDENTIALS),
+    (402, 402, NO_CREDIT),
+    (403, 403, CREDENTIALS),
+    (404, 404, BAD_SETUP),
+    (408, 408, UNAVAILABLE),
+    (413, 413, TOO_BIG),
+    (429, 429, TOO_FAST),
+    (400, 499, BAD_MESSAGE),
+    # A gateway that lost, or no longer awaited, the answer of the server behind it.
+    (502, 502, UNCLEAR),
+    (504, 504, UNCLEAR),
+    (200, 299, UNCLEAR),  # taken, it seems, but not in the vendor's words
+    (0, 999, UNAVAILABLE),
+)
+
+
+def verdict_of_status(status: int) -> Verdict:
+    """What an HTTP status means when no code of the vendor's own table comes with it."""
+    return next(verdict for first, last, verdict in HTTP_STATUSES if first <= status <= last)
+
 
 def outcome(
     verdict: Verdict, detail: str, *, own_sender: bool, floor_s: float, asked_s: float | None = None

@@ -1,4 +1,4 @@
-"""What an answer or an error code of Twilio means: `CODES` and `STATUSES` are the whole table.
+"""What an answer or an error code of Twilio means: `CODES`, and for the rest `sms_verdict.HTTP_STATUSES`.
 
 Sources: Twilio, "Error and warning dictionary" and "Message resource"; Twilio's changelog of 2024-07-10, which
 split 21211, 21212, 21606 and 21614 into finer codes and warns that more may come. So a code that is not in the
@@ -20,17 +20,16 @@ from tidings.providers.sms_verdict import (
     BAD_SENDER,
     BAD_SETUP,
     CREDENTIALS,
-    NO_CREDIT,
     NO_ROUTE,
     OPTED_OUT,
     RETRY_FLOOR_S,
     TOO_BIG,
     TOO_FAST,
     UNAVAILABLE,
-    UNCLEAR,
     Verdict,
     masked,
     outcome,
+    verdict_of_status,
 )
 
 CODES: dict[int, Verdict] = {
@@ -78,23 +77,6 @@ CODES: dict[int, Verdict] = {
     30036: ABSENT,  # its time to live passed
 }
 
-# First and last status; the last row takes everything.
-STATUSES: tuple[tuple[int, int, Verdict], ...] = (
-    (401, 401, CREDENTIALS),
-    (402, 402, NO_CREDIT),
-    (403, 403, CREDENTIALS),
-    (404, 404, BAD_SETUP),
-    (408, 408, UNAVAILABLE),
-    (413, 413, TOO_BIG),
-    (429, 429, TOO_FAST),
-    (400, 499, BAD_MESSAGE),
-    # A gateway that lost, or no longer awaited, the answer of the server behind it.
-    (502, 502, UNCLEAR),
-    (504, 504, UNCLEAR),
-    (200, 299, UNCLEAR),  # taken, it seems, but not in Twilio's words
-    (0, 999, UNAVAILABLE),
-)
-
 FAILED = frozenset({"failed", "undelivered", "canceled"})
 
 
@@ -137,11 +119,6 @@ def outcome_of(
     detail = masked(" ".join(part for part in (str(answer.status), str(code or ""), words) if part), secrets)
     asked_s = retry_after_s(answer.headers.get("retry-after"), now) if answer.status >= 400 else None
     return outcome(verdict, detail, own_sender=own_sender, floor_s=floor_s, asked_s=asked_s)
-
-
-def verdict_of_status(status: int) -> Verdict:
-    """What an HTTP status means when no code of the table comes with it."""
-    return next(verdict for first, last, verdict in STATUSES if first <= status <= last)
 
 
 def verdict_of_report(code: int) -> Verdict:

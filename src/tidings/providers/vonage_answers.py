@@ -1,4 +1,6 @@
-"""What a status or an error code of Vonage's SMS API means: `STATUSES`, `ERRORS` and `HTTP` are the whole table.
+"""What a status or an error code of Vonage's SMS API means: `STATUSES` of a message, `ERRORS` of a receipt.
+
+What is not in Vonage's own words is judged by its HTTP status: `sms_verdict.HTTP_STATUSES`.
 
 Sources: Vonage, "SMS API errors" (the `status` of an answer), "SMS delivery error codes" (the `err-code` of a
 delivery receipt). An answer is 200 even when a message was refused. `docs/providers/vonage.md` holds the same table.
@@ -29,6 +31,7 @@ from tidings.providers.sms_verdict import (
     Verdict,
     masked,
     outcome,
+    verdict_of_status,
 )
 
 STATUSES: dict[str, Verdict] = {
@@ -72,22 +75,6 @@ ERRORS: dict[str, Verdict] = {
     "99": UNAVAILABLE,
 }
 
-HTTP: tuple[tuple[int, int, Verdict], ...] = (
-    (401, 401, CREDENTIALS),
-    (402, 402, NO_CREDIT),
-    (403, 403, CREDENTIALS),
-    (404, 404, BAD_SETUP),
-    (408, 408, UNAVAILABLE),
-    (413, 413, TOO_BIG),
-    (429, 429, TOO_FAST),
-    (400, 499, BAD_MESSAGE),
-    # A gateway that lost, or no longer awaited, the answer of the server behind it.
-    (502, 502, UNCLEAR),
-    (504, 504, UNCLEAR),
-    (200, 299, UNCLEAR),  # taken, it seems, but not in Vonage's words
-    (0, 999, UNAVAILABLE),
-)
-
 
 class _Part(Struct, frozen=True):
     status: str | int
@@ -124,7 +111,11 @@ def outcome_of(
         parts = []
     if not parts:
         return outcome(
-            verdict_of_http(answer.status), str(answer.status), own_sender=own_sender, floor_s=floor_s, asked_s=asked_s
+            verdict_of_status(answer.status),
+            str(answer.status),
+            own_sender=own_sender,
+            floor_s=floor_s,
+            asked_s=asked_s,
         )
     bad = [part for part in parts if str(part.status) != "0"]
     if not bad:
@@ -137,14 +128,9 @@ def outcome_of(
     return outcome(verdict, detail, own_sender=own_sender, floor_s=floor_s, asked_s=asked_s)
 
 
-def verdict_of_http(status: int) -> Verdict:
-    """What an HTTP status means when the body is not Vonage's."""
-    return next(verdict for first, last, verdict in HTTP if first <= status <= last)
-
-
 def verdict_of_unknown(http: int) -> Verdict:
     """What a status that Vonage has added since means: this message is refused, nothing else is concluded."""
-    return BAD_MESSAGE if http < 400 else verdict_of_http(http)
+    return BAD_MESSAGE if http < 400 else verdict_of_status(http)
 
 
 def verdict_of_report(code: str) -> Verdict:
