@@ -102,7 +102,7 @@ async def test_a_certificate_that_has_ended_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"base_url": "http://api.push.apple.com"}, "https URL of push.apple.com"),
+        ({"base_url": "http://api.push.apple.com"}, "must be https"),
         ({"base_url": "https://push.apple.com.example.org"}, "https URL of push.apple.com"),
         ({"base_url": "https://api.push.apple.com/3"}, "without path"),
         ({"base_url": "ftp://x", "emulated": True}, "base_url"),

@@ -13,7 +13,9 @@ GOOD: dict[str, Any] = {"account_sid": SID, "auth_token": TOKEN, "from": "+15005
 
 def test_an_account_from_json_or_an_object() -> None:
     account = parse_twilio_account(msgspec.json.encode(GOOD))
-    assert account == parse_twilio_account(GOOD) == TwilioAccount(SID, TOKEN, from_="+15005550006")
+    assert (
+        account == parse_twilio_account(GOOD) == TwilioAccount(account_sid=SID, auth_token=TOKEN, from_="+15005550006")
+    )
     assert account.base_url == "https://api.twilio.com"
     assert not account.emulated
 

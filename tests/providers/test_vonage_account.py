@@ -13,7 +13,9 @@ GOOD: dict[str, Any] = {"api_key": "abcd1234", "api_secret": SECRET, "from": "Pa
 
 def test_an_account_from_json_or_an_object() -> None:
     account = parse_vonage_account(msgspec.json.encode(GOOD))
-    assert account == parse_vonage_account(GOOD) == VonageAccount("abcd1234", SECRET, "Parcels")
+    assert (
+        account == parse_vonage_account(GOOD) == VonageAccount(api_key="abcd1234", api_secret=SECRET, from_="Parcels")
+    )
     assert account.base_url == "https://rest.nexmo.com"
     signed = parse_vonage_account(GOOD | {"signature_secret": "signed-with-this"})
     assert signed != parse_vonage_account(GOOD)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from tidings.discreet import Discreet
+from tidings.providers.account_checks import check_base_url, check_calls
 from tidings.providers.quoted import what_is_wrong
 
 Environment = Literal["production", "development"]
@@ -172,14 +173,10 @@ def _private_key(pem: str, field: str) -> PrivateKeyTypes:
 
 
 def _check_calls(account: ApnsAccount) -> None:
-    url = urlsplit(account.url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.path not in ("", "/"):
-        raise ValueError("base_url must be a URL like https://api.push.apple.com, without path or query")
-    if not account.emulated and (url.scheme != "https" or not url.hostname.endswith(".push.apple.com")):
-        raise ValueError("base_url must be an https URL of push.apple.com: tokens and devices travel over it")
-    if not 1 <= account.connections <= 64:
-        raise ValueError("connections must be 1 to 64")
-    if not 0 < account.timeout_s <= 120:
-        raise ValueError("timeout_s must be over 0 and at most 120 seconds")
+    because = "tokens and devices travel over it"
+    check_base_url(account.url, HOSTS["production"], emulated=account.emulated, because=because)
+    if not account.emulated and not (urlsplit(account.url).hostname or "").endswith(".push.apple.com"):
+        raise ValueError(f"base_url must be an https URL of push.apple.com: {because}")
+    check_calls(timeout_s=account.timeout_s, connections=account.connections)
     if not 0 <= account.unavailable_wait_s <= 3600:
         raise ValueError("unavailable_wait_s must be 0 to 3600 seconds")

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from msgspec import Struct
 
 from tidings.addresses import Guard, Network
+from tidings.providers.account_checks import check_calls
 
 
 class ChatAccount(Struct, frozen=True):
@@ -45,8 +46,5 @@ def guard_of(account: ChatAccount) -> Guard:
 
 def check_account(account: ChatAccount) -> Guard:
     """The account's guard. Raises ValueError: one sentence for who configures it."""
-    if not 0 < account.timeout_s <= 120:
-        raise ValueError("timeout_s must be over 0 and at most 120 seconds")
-    if not 1 <= account.threads <= 64:
-        raise ValueError("threads must be 1 to 64")
+    check_calls(timeout_s=account.timeout_s, threads=account.threads)
     return guard_of(account)

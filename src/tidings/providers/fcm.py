@@ -3,7 +3,7 @@
 `docs/providers/fcm.md` says how to configure it and what each answer leads to.
 """
 
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from msgspec import Struct
 from pyreqwest.client import Client
@@ -12,6 +12,7 @@ from pyreqwest.request import RequestBody, StreamRequest
 from tidings.clock import now
 from tidings.discreet import Discreet
 from tidings.http import Answer, Failure, exchange, open_client
+from tidings.providers.account_checks import check_base_url, check_calls
 from tidings.providers.contract import Message, Outcome, Paused, Reason, Rejected
 from tidings.providers.fcm_account import ServiceAccount, ServiceAccountError, check_token_uri
 from tidings.providers.fcm_answers import (
@@ -24,6 +25,7 @@ from tidings.providers.fcm_message import MAX_PAYLOAD_BYTES, build, payload_size
 from tidings.providers.fcm_oauth import Token, TokenSource
 from tidings.providers.quoted import quotable
 
+URL = "https://fcm.googleapis.com"
 TOKEN_TIMEOUT_S = 10.0
 _KEPT_HEADERS = ("retry-after",)
 
@@ -39,7 +41,7 @@ class FcmAccount(Struct, frozen=True):
     """
 
     service_account: ServiceAccount
-    base_url: str = "https://fcm.googleapis.com"
+    base_url: str = URL
     ca_pem: bytes | None = None
     emulated: bool = False
     timeout_s: float = 15.0
@@ -149,17 +151,11 @@ async def open_fcm(account: FcmAccount) -> FcmProvider:
 
 
 def _check(account: FcmAccount) -> None:
-    url = urlsplit(account.base_url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.path not in ("", "/"):
-        raise ValueError("base_url must be a URL like https://fcm.googleapis.com, without path or query")
+    because = "access tokens and device tokens travel over it"
+    check_base_url(account.base_url, URL, emulated=account.emulated, because=because)
     if not account.emulated:
-        if url.scheme != "https":
-            raise ValueError("base_url must be https: access tokens and device tokens travel over it")
         check_token_uri(account.service_account)
-    if not 1 <= account.connections <= 64:
-        raise ValueError("connections must be 1 to 64")
-    if not 0 < account.timeout_s <= 120:
-        raise ValueError("timeout_s must be over 0 and at most 120 seconds")
+    check_calls(timeout_s=account.timeout_s, connections=account.connections)
 
 
 __all__ = ["FcmAccount", "FcmProvider", "ServiceAccount", "ServiceAccountError", "open_fcm"]

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from tidings.discreet import Discreet
+from tidings.providers.sms_account import SmsAccount, check_sms_calls
 from tidings.providers.sms_overrides import SENDER
-from tidings.providers.sms_verdict import RETRY_FLOOR_S
+
+URL = "https://api.twilio.com"
 
 _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 _KEY = re.compile(r"SK[0-9a-fA-F]{32}")
@@ -22,15 +23,12 @@ class TwilioAccountError(ValueError):
     """The account can't be used; the text is one sentence for the person who configures it."""
 
 
-class TwilioAccount(Discreet, frozen=True):
+class TwilioAccount(SmsAccount, frozen=True, kw_only=True):
     """One account at Twilio. repr() shows no secret.
 
     `auth_token`: the primary one; Twilio signs its reports with it. `api_key_sid`, `api_key_secret`: to send
     with instead of it. `from_`: a number, short code or name; or `messaging_service_sid`, which then chooses
-    the sender. `base_url`: http only for the emulator. `ca_pem`: more roots to trust. `timeout_s`: for one
-    call; what has no answer by then is of unknown fate, so be generous. `retry_floor_s`: the least wait
-    before a repeat when the vendor names none. `connections`: clients that share the calls. `max_segments`: a
-    longer text is refused, not cut. `smart`: see `sms_text.compose`.
+    the sender. The rest: see `SmsAccount`.
     """
 
     account_sid: str
@@ -39,14 +37,7 @@ class TwilioAccount(Discreet, frozen=True):
     messaging_service_sid: str = ""
     api_key_sid: str = ""
     api_key_secret: str = ""
-    base_url: str = "https://api.twilio.com"
-    ca_pem: bytes | None = None
-    emulated: bool = False
-    timeout_s: float = 20.0
-    retry_floor_s: float = RETRY_FLOOR_S
-    connections: int = 2
-    max_segments: int = 10
-    smart: bool = True
+    base_url: str = URL
 
     def __repr__(self) -> str:
         sender = self.messaging_service_sid or self.from_
@@ -117,21 +108,13 @@ def check(account: TwilioAccount) -> None:
         )
     if not 1 <= account.max_segments <= 10:
         raise TwilioAccountError("max_segments of the Twilio account must be 1 to 10")
-    url = urlsplit(account.base_url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.path not in ("", "/"):
-        raise ValueError("base_url must be a URL like https://api.twilio.com, without path or query")
-    if url.scheme != "https" and not account.emulated:
-        raise ValueError("base_url must be https: the auth token travels over it")
-    if not 1 <= account.connections <= 64:
-        raise ValueError("connections must be 1 to 64")
-    if not 0 < account.timeout_s <= 120 or account.retry_floor_s < 0:
-        raise ValueError("timeout_s must be over 0 and at most 120 seconds, retry_floor_s not below 0")
+    check_sms_calls(account, URL, "the auth token travels over it")
 
 
 def _host(region: str, edge: str) -> str:
     """Twilio, "Global infrastructure": api.<edge>.<region>.twilio.com; us1 is the region of an edge alone."""
     if not region and not edge:
-        return "https://api.twilio.com"
+        return URL
     for name, value in (("region", region or "us1"), ("edge", edge)):
         if not _PLACE.fullmatch(value):
             raise TwilioAccountError(

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from tidings.discreet import Discreet
+from tidings.providers.sms_account import SmsAccount, check_sms_calls
 from tidings.providers.sms_overrides import SENDER
-from tidings.providers.sms_verdict import RETRY_FLOOR_S
+
+URL = "https://rest.nexmo.com"
 
 _KEY = re.compile(r"[0-9a-zA-Z]{1,32}")
 _SENDER = re.compile(SENDER)
@@ -19,29 +20,18 @@ class VonageAccountError(ValueError):
     """The account can't be used; the text is one sentence for the person who configures it."""
 
 
-class VonageAccount(Discreet, frozen=True):
+class VonageAccount(SmsAccount, frozen=True, kw_only=True):
     """One API key at Vonage (SMS API). repr() shows no secret.
 
     `signature_secret`: of the dashboard's API settings; signed reports are checked with it, and without it
-    reports are refused. `from_`: a number, short code or name. `base_url`: http only for the emulator.
-    `ca_pem`: more roots to trust. `timeout_s`: for one call; what has no answer by then is of unknown fate, so
-    be generous. `retry_floor_s`: the least wait before a repeat when the vendor names none.
-    `connections`: clients that share the calls. `max_segments`: a longer text is refused, not cut.
-    `smart`: see `sms_text.compose`.
+    reports are refused. `from_`: a number, short code or name. The rest: see `SmsAccount`.
     """
 
     api_key: str
     api_secret: str
     from_: str
     signature_secret: str = ""
-    base_url: str = "https://rest.nexmo.com"
-    ca_pem: bytes | None = None
-    emulated: bool = False
-    timeout_s: float = 20.0
-    retry_floor_s: float = RETRY_FLOOR_S
-    connections: int = 2
-    max_segments: int = 10
-    smart: bool = True
+    base_url: str = URL
 
     def __repr__(self) -> str:
         return f"VonageAccount({self.api_key!r}, sender={self.from_!r}, emulated={self.emulated})"
@@ -95,12 +85,4 @@ def check(account: VonageAccount) -> None:
         )
     if not 1 <= account.max_segments <= 10:
         raise VonageAccountError("max_segments of the Vonage account must be 1 to 10")
-    url = urlsplit(account.base_url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.path not in ("", "/"):
-        raise ValueError("base_url must be a URL like https://rest.nexmo.com, without path or query")
-    if url.scheme != "https" and not account.emulated:
-        raise ValueError("base_url must be https: the API secret travels over it")
-    if not 1 <= account.connections <= 64:
-        raise ValueError("connections must be 1 to 64")
-    if not 0 < account.timeout_s <= 120 or account.retry_floor_s < 0:
-        raise ValueError("timeout_s must be over 0 and at most 120 seconds, retry_floor_s not below 0")
+    check_sms_calls(account, URL, "the API secret travels over it")

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 from tidings.addresses import Guard, Network
 from tidings.discreet import Discreet
+from tidings.providers.account_checks import check_calls, check_waits
 from tidings.providers.webpush_subscription import PUSH_SERVICES
 from tidings.providers.webpush_vapid import Vapid, load_vapid
 
@@ -60,10 +61,8 @@ def check_account(account: WebPushAccount) -> Vapid:
     it."""
     vapid = load_vapid(account.private_key, account.subject)
     guard_of(account)
-    if not 1 <= account.connections <= 64 or not 1 <= account.threads <= 64:
-        raise ValueError("connections and threads must be from 1 to 64")
-    if not 0 < account.timeout_s <= 120 or min(account.retry_floor_s, account.rest_s) < 0:
-        raise ValueError("timeout_s must be over 0 and at most 120, retry_floor_s and rest_s not below 0")
+    check_calls(timeout_s=account.timeout_s, connections=account.connections, threads=account.threads)
+    check_waits(retry_floor_s=account.retry_floor_s, rest_s=account.rest_s)
     return vapid
 
 
