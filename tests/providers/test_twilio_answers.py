@@ -22,7 +22,7 @@ SECRET = "0123456789abcdef" * 2
 
 
 def outcome(answer: Answer, *, own_sender: bool = False) -> Outcome:
-    return outcome_of(answer, (SECRET, ""), clock.now(), own_sender=own_sender)
+    return outcome_of(answer, lambda: (SECRET, ""), clock.now(), own_sender=own_sender)
 
 
 def error(code: Any, status: int = 400, message: str = "no") -> Answer:

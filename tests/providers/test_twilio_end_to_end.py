@@ -15,7 +15,8 @@ from tidings.emulators import Emulators
 from tidings.emulators.faults import Plan
 from tidings.emulators.sms_inbox import Reply
 from tidings.providers.contract import Fate, Gone, Outcome, Paused, Reason, Rejected, Report, Retry, Sent
-from tidings.providers.twilio import TwilioAccount, TwilioProvider, open_twilio, parse_twilio_account
+from tidings.providers.sms_calls import SmsProvider
+from tidings.providers.twilio import TwilioAccount, open_twilio, parse_twilio_account
 from tidings.providers.twilio_reports import read
 
 
@@ -33,7 +34,7 @@ def account(vendor: Emulators, **changes: Any) -> TwilioAccount:
 
 
 @pytest.fixture
-async def provider(vendor: Emulators) -> AsyncIterator[TwilioProvider]:
+async def provider(vendor: Emulators) -> AsyncIterator[SmsProvider]:
     opened = await open_twilio(account(vendor))
     yield opened
     await opened.close()
@@ -45,7 +46,7 @@ async def listener(vendor: Emulators) -> AsyncIterator[ReportListener]:
         yield open_one
 
 
-async def test_a_message_reaches_the_phone(provider: TwilioProvider, vendor: Emulators) -> None:
+async def test_a_message_reaches_the_phone(provider: SmsProvider, vendor: Emulators) -> None:
     text = {"title": "“Parcel”", "body": "50 % + 1 & 2 = 3, naïve, ~€5"}
     got = await provider.send(message(**text, ttl_s=600))
     assert isinstance(got, Sent)
@@ -56,7 +57,7 @@ async def test_a_message_reaches_the_phone(provider: TwilioProvider, vendor: Emu
     assert (provider.name, provider.emulated, vendor.accepted.total) == ("twilio", True, 1)
 
 
-async def test_overrides_and_emoji_reach_the_phone(provider: TwilioProvider, vendor: Emulators) -> None:
+async def test_overrides_and_emoji_reach_the_phone(provider: SmsProvider, vendor: Emulators) -> None:
     overrides = {"body": "Grüße 😀中", "from": "DHL 24"}
     assert isinstance(await provider.send(message(overrides=overrides)), Sent)
     [received] = vendor.sms.inboxes.messages(NUMBER)
@@ -113,7 +114,7 @@ TAKEN = {"+15005561002", "+15005561005"}
 
 
 @pytest.mark.parametrize("number", MAGIC)
-async def test_magic_number(provider: TwilioProvider, vendor: Emulators, number: str) -> None:
+async def test_magic_number(provider: SmsProvider, vendor: Emulators, number: str) -> None:
     got = await provider.send(message(number))
     assert shape(got) == shape(MAGIC[number])
     assert not isinstance(got, Sent)
@@ -136,12 +137,12 @@ async def test_magic_sender(vendor: Emulators, sender: str, outcome: Outcome) ->
     await provider.close()
 
 
-async def test_a_bad_sender_of_one_notification_does_not_stop_the_account(provider: TwilioProvider) -> None:
+async def test_a_bad_sender_of_one_notification_does_not_stop_the_account(provider: SmsProvider) -> None:
     got = await provider.send(message(overrides={"from": "+15005550007"}))
     assert shape(got) == shape(Rejected(Reason.INVALID_MESSAGE))
 
 
-async def test_a_repeat_after_a_passing_failure_is_sent(provider: TwilioProvider) -> None:
+async def test_a_repeat_after_a_passing_failure_is_sent(provider: SmsProvider) -> None:
     assert isinstance(await provider.send(message("+15005564002")), Retry)
     assert isinstance(await provider.send(message("+15005564002")), Sent)
 
@@ -168,21 +169,21 @@ async def test_a_wrong_token_pauses(vendor: Emulators) -> None:
     await provider.close()
 
 
-async def test_faults_on_command(provider: TwilioProvider, vendor: Emulators) -> None:
+async def test_faults_on_command(provider: SmsProvider, vendor: Emulators) -> None:
     vendor.faults.set({"twilio": Plan(status=429, retry_after_s=3, count=1)})
     got = await provider.send(message())
     assert shape(got) == shape(Retry(Reason.RATE_LIMITED, after_s=3.0, account_wide=True))
     assert isinstance(await provider.send(message()), Sent)
 
 
-async def test_many_at_once(provider: TwilioProvider, vendor: Emulators) -> None:
+async def test_many_at_once(provider: SmsProvider, vendor: Emulators) -> None:
     numbers = [f"+15005562{number % 5:03}" if number % 3 else f"+44770090{number:04}" for number in range(300)]
     got = await asyncio.gather(*(provider.send(message(number)) for number in numbers))
     assert Counter(type(each) for each in got) == {Sent: 300}
     assert vendor.accepted.total == 300
 
 
-async def test_a_delivery_is_reported(provider: TwilioProvider, listener: ReportListener) -> None:
+async def test_a_delivery_is_reported(provider: SmsProvider, listener: ReportListener) -> None:
     got = await provider.send(message(reports_url=listener.url))
     assert isinstance(got, Sent)
     assert await listener.wait(1) == [Report(Fate.DELIVERED, REFERENCE, NUMBER, got.provider_message_id)]
@@ -199,21 +200,21 @@ async def test_a_delivery_is_reported(provider: TwilioProvider, listener: Report
     ],
 )
 async def test_a_failure_is_reported(
-    provider: TwilioProvider, listener: ReportListener, number: str, fate: Fate, reason: Reason
+    provider: SmsProvider, listener: ReportListener, number: str, fate: Fate, reason: Reason
 ) -> None:
     assert isinstance(await provider.send(message(number, reports_url=listener.url)), Sent)
     [report] = await listener.wait(1)
     assert (report.fate, report.reason, report.reference, report.address) == (fate, reason, REFERENCE, number)
 
 
-async def test_a_report_that_is_not_taken_comes_again(provider: TwilioProvider, listener: ReportListener) -> None:
+async def test_a_report_that_is_not_taken_comes_again(provider: SmsProvider, listener: ReportListener) -> None:
     listener.fail = 3
     await provider.send(message(reports_url=listener.url))
     assert [report.fate for report in await listener.wait(1)] == [Fate.DELIVERED]
 
 
 async def test_stop_reaches_us_and_the_vendor_keeps_to_it(
-    provider: TwilioProvider, vendor: Emulators, listener: ReportListener
+    provider: SmsProvider, vendor: Emulators, listener: ReportListener
 ) -> None:
     await provider.send(message(reports_url=listener.url))
     await listener.wait_posts(2)

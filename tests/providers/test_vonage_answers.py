@@ -17,7 +17,7 @@ SECRET = "01234567" * 2
 
 
 def outcome(answer: Answer, *, own_sender: bool = False) -> Outcome:
-    return outcome_of(answer, (SECRET, ""), clock.now(), own_sender=own_sender)
+    return outcome_of(answer, lambda: (SECRET, ""), clock.now(), own_sender=own_sender)
 
 
 def refusal(*statuses: str, text: str = "no") -> Answer:

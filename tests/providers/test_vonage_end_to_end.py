@@ -15,7 +15,8 @@ from tidings.emulators import Emulators
 from tidings.emulators.faults import Plan
 from tidings.emulators.sms_inbox import Reply
 from tidings.providers.contract import Fate, Gone, Outcome, Paused, Reason, Rejected, Report, Retry, Sent
-from tidings.providers.vonage import VonageAccount, VonageProvider, open_vonage, parse_vonage_account
+from tidings.providers.sms_calls import SmsProvider
+from tidings.providers.vonage import VonageAccount, open_vonage, parse_vonage_account
 from tidings.providers.vonage_reports import read
 
 
@@ -33,7 +34,7 @@ def account(vendor: Emulators, **changes: Any) -> VonageAccount:
 
 
 @pytest.fixture
-async def provider(vendor: Emulators) -> AsyncIterator[VonageProvider]:
+async def provider(vendor: Emulators) -> AsyncIterator[SmsProvider]:
     opened = await open_vonage(account(vendor))
     yield opened
     await opened.close()
@@ -45,7 +46,7 @@ async def listener(vendor: Emulators) -> AsyncIterator[ReportListener]:
         yield open_one
 
 
-async def test_a_message_reaches_the_phone(provider: VonageProvider, vendor: Emulators) -> None:
+async def test_a_message_reaches_the_phone(provider: SmsProvider, vendor: Emulators) -> None:
     got = await provider.send(message(title="", body="50 % + 1 & 2 = 3, ~€5", ttl_s=1))
     assert isinstance(got, Sent)
     [received] = vendor.sms.inboxes.messages(NUMBER)
@@ -54,7 +55,7 @@ async def test_a_message_reaches_the_phone(provider: VonageProvider, vendor: Emu
     assert (provider.name, provider.emulated, vendor.accepted.total) == ("vonage", True, 1)
 
 
-async def test_what_the_gsm_alphabet_lacks_is_sent_as_unicode(provider: VonageProvider, vendor: Emulators) -> None:
+async def test_what_the_gsm_alphabet_lacks_is_sent_as_unicode(provider: SmsProvider, vendor: Emulators) -> None:
     overrides = {"body": "Grüße 😀中" * 12, "from": "DHL 24"}
     assert isinstance(await provider.send(message(overrides=overrides)), Sent)
     [received] = vendor.sms.inboxes.messages(NUMBER)
@@ -98,7 +99,7 @@ TAKEN = {"+15005561002", "+15005561005"}
 
 
 @pytest.mark.parametrize("number", MAGIC)
-async def test_magic_number(provider: VonageProvider, vendor: Emulators, number: str) -> None:
+async def test_magic_number(provider: SmsProvider, vendor: Emulators, number: str) -> None:
     got = await provider.send(message(number))
     assert shape(got) == shape(MAGIC[number])
     assert not isinstance(got, Sent)
@@ -127,20 +128,20 @@ async def test_a_wrong_secret_pauses(vendor: Emulators) -> None:
     await provider.close()
 
 
-async def test_faults_on_command(provider: VonageProvider, vendor: Emulators) -> None:
+async def test_faults_on_command(provider: SmsProvider, vendor: Emulators) -> None:
     vendor.faults.set({"vonage": Plan(status=503, count=1)})
     assert shape(await provider.send(message())) == shape(BUSY)
     assert isinstance(await provider.send(message()), Sent)
 
 
-async def test_many_at_once(provider: VonageProvider, vendor: Emulators) -> None:
+async def test_many_at_once(provider: SmsProvider, vendor: Emulators) -> None:
     numbers = [f"+15005562{number % 5:03}" if number % 3 else f"+44770090{number:04}" for number in range(300)]
     got = await asyncio.gather(*(provider.send(message(number)) for number in numbers))
     assert Counter(type(each) for each in got) == {Sent: 300}
     assert vendor.accepted.total == 300
 
 
-async def test_a_delivery_is_reported_for_each_segment(provider: VonageProvider, listener: ReportListener) -> None:
+async def test_a_delivery_is_reported_for_each_segment(provider: SmsProvider, listener: ReportListener) -> None:
     got = await provider.send(message(body="x" * 200, reports_url=listener.url))
     assert isinstance(got, Sent)
     reports = await listener.wait(2)
@@ -157,7 +158,7 @@ async def test_a_delivery_is_reported_for_each_segment(provider: VonageProvider,
     ],
 )
 async def test_a_failure_is_reported(
-    provider: VonageProvider, listener: ReportListener, number: str, fate: Fate, reason: Reason
+    provider: SmsProvider, listener: ReportListener, number: str, fate: Fate, reason: Reason
 ) -> None:
     assert isinstance(await provider.send(message(number, reports_url=listener.url)), Sent)
     [report] = await listener.wait(1)
@@ -165,14 +166,14 @@ async def test_a_failure_is_reported(
 
 
 async def test_an_address_for_reports_that_vonage_would_refuse_is_left_out(
-    provider: VonageProvider, vendor: Emulators, listener: ReportListener
+    provider: SmsProvider, vendor: Emulators, listener: ReportListener
 ) -> None:
     assert isinstance(await provider.send(message(reports_url=listener.url + "x" * 100)), Sent)
     assert vendor.sms.inboxes.messages(NUMBER)[0].webhook == ""
 
 
 async def test_stop_reaches_us_and_the_vendor_keeps_to_it(
-    provider: VonageProvider, vendor: Emulators, listener: ReportListener
+    provider: SmsProvider, vendor: Emulators, listener: ReportListener
 ) -> None:
     await provider.send(message(reports_url=listener.url))
     await listener.wait(1)

@@ -5,6 +5,7 @@ split 21211, 21212, 21606 and 21614 into finer codes and warns that more may com
 table is judged by its HTTP status, and never costs an address. `docs/providers/twilio.md` holds the same table.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -91,13 +92,13 @@ _decode_accepted = msgspec.json.Decoder(_Accepted).decode
 
 def outcome_of(
     answer: Answer,
-    secrets: tuple[str, ...],
+    secrets: Callable[[], tuple[str, ...]],
     now: datetime,
     *,
     own_sender: bool,
     floor_s: float = RETRY_FLOOR_S,
 ) -> Outcome:
-    """The meaning of an answer. `secrets` and telephone numbers are masked in its `detail`.
+    """The meaning of an answer. `secrets`, asked for only then, and telephone numbers are masked in its `detail`.
 
     `own_sender`: the notification named the sender itself. `now` is for a Retry-After with a date.
     `floor_s`: the least wait after a failure of the vendor's that names none.
@@ -116,7 +117,7 @@ def outcome_of(
             )
     code, words = _error(answer.body)
     verdict = CODES.get(code) or verdict_of_status(answer.status)
-    detail = masked(" ".join(part for part in (str(answer.status), str(code or ""), words) if part), secrets)
+    detail = masked(" ".join(part for part in (str(answer.status), str(code or ""), words) if part), secrets())
     asked_s = retry_after_s(answer.headers.get("retry-after"), now) if answer.status >= 400 else None
     return outcome(verdict, detail, own_sender=own_sender, floor_s=floor_s, asked_s=asked_s)
 

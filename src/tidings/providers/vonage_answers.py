@@ -6,6 +6,7 @@ Sources: Vonage, "SMS API errors" (the `status` of an answer), "SMS delivery err
 delivery receipt). An answer is 200 even when a message was refused. `docs/providers/vonage.md` holds the same table.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -91,13 +92,13 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 def outcome_of(
     answer: Answer,
-    secrets: tuple[str, ...],
+    secrets: Callable[[], tuple[str, ...]],
     now: datetime,
     *,
     own_sender: bool,
     floor_s: float = RETRY_FLOOR_S,
 ) -> Outcome:
-    """The meaning of an answer. `secrets` and telephone numbers are masked in its `detail`.
+    """The meaning of an answer. `secrets`, asked for only then, and telephone numbers are masked in its `detail`.
 
     A long text has one entry for each segment; when some were taken and some were not, a repeat would bring
     the taken ones twice, so the outcome says `maybe_taken`. `own_sender`: the notification named the sender
@@ -120,7 +121,7 @@ def outcome_of(
     bad = [part for part in parts if str(part.status) != "0"]
     if not bad:
         return Sent(parts[0].message_id or None)
-    detail = masked(f"{answer.status} status {bad[0].status} {bad[0].error_text}", secrets)
+    detail = masked(f"{answer.status} status {bad[0].status} {bad[0].error_text}", secrets())
     if len(bad) < len(parts):
         told = f"only {len(parts) - len(bad)} of {len(parts)} segments taken: {detail}"
         return outcome(UNCLEAR, told, own_sender=own_sender, floor_s=floor_s, asked_s=asked_s)
