@@ -9,7 +9,6 @@ keys). Web Push has nothing to ask: a push service learns of the key with the fi
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any
@@ -25,10 +24,8 @@ from tidings.providers.contract import Gone, Message, Outcome, Paused, Rejected,
 from tidings.providers.credentials import place
 from tidings.providers.fcm import FcmAccount
 from tidings.providers.fcm_oauth import Token, TokenSource
+from tidings.providers.smtp import open_smtp
 from tidings.providers.smtp_account import SmtpAccount
-from tidings.providers.smtp_connections import Connections
-from tidings.providers.smtp_dialogue import Ended, Trouble
-from tidings.providers.smtp_message import prepare
 from tidings.providers.twilio_account import TwilioAccount
 
 TIMEOUT_S = 10.0
@@ -77,7 +74,7 @@ async def check(provider: str, account: Any, outside: Outside, *, emulated: bool
 
 
 def verdict_of(outcome: Outcome) -> Checked:
-    """What the answer to a message for nobody says about the account it was sent with."""
+    """What becomes of a message for nobody says of the account that it is sent with, or would be."""
     match outcome:
         case Sent() | Gone():
             return Checked(Verdict.GOOD)
@@ -107,19 +104,12 @@ async def _check_apns(account: ApnsAccount) -> Checked:
 
 
 async def _check_smtp(account: SmtpAccount) -> Checked:
-    tls = await asyncio.to_thread(ssl.create_default_context)
-    if account.ca_pem is not None:
-        tls.load_verify_locations(cadata=account.ca_pem.decode("ascii"))
-    connections = Connections(account, prepare(account).message_id_domain, tls)
+    provider = await open_smtp(account)
     try:
-        connections.give_back((await connections.take())[0])
-    except Trouble as trouble:
-        for_good = trouble.reply is not None and trouble.reply.code >= 500
-        refused = for_good or trouble.ended in (Ended.FORBIDDEN, Ended.UNSUPPORTED, Ended.TLS)
-        return Checked(Verdict.REFUSED if refused else Verdict.UNKNOWN, str(trouble))
+        met = await provider.log_in()
     finally:
-        await connections.close()
-    return Checked(Verdict.GOOD)
+        await provider.close()
+    return Checked(Verdict.GOOD) if met is None else verdict_of(met)
 
 
 async def _check_twilio(account: TwilioAccount) -> Checked:

@@ -119,6 +119,8 @@ async def test_what_the_vendor_refuses_is_not_stored(
     assert "InvalidProviderToken" in await refused(project, emulated("apns", apple), "credentials_refused")
     sms = {**vendors.sms.twilio.account(), "auth_token": "0" * 32}
     assert "401" in await refused(project, emulated("twilio", sms), "credentials_refused")
+    relay = {**vendors.smtp.account(), "password": "not the password"}
+    assert "535" in await refused(project, emulated("smtp", relay), "credentials_refused")
     made = await add(project, emulated("fcm", stranger), check="false")
     found = (await project.client.post(f"{PATH}/{made['id']}/check")).json()
     assert found["verdict"] == "refused"
