@@ -32,7 +32,6 @@ from tidings.errors import SetupError
 START_TIMEOUT_S = 60.0  # crash recovery of a large write-ahead log takes its time
 STOP_TIMEOUT_S = 30.0
 SUPERUSER = "tidings"
-DATABASE = "tidings"
 SOCKET_PORT = 5432  # only a part of the socket's file name
 PROGRAMS = "pginstall18"
 _PR_SET_PDEATHSIG = 1

@@ -9,7 +9,6 @@ SQL = load("ledger")
 LATELY_DAYS = 2
 
 FINAL = frozenset({"sent", "delivered", "failed", "expired", "cancelled", "suppressed"})
-IN_PROGRESS = frozenset({"scheduled", "pending", "sending"})
 
 
 class TaskCount(Struct, frozen=True):

@@ -24,7 +24,6 @@ from tidings.users import UserId
 
 SQL = load("notifications")
 
-NO_DATA: dict[str, Any] = {}
 STATUSES = ["scheduled", "pending", "sending", "sent", "delivered", "failed", "expired", "cancelled", "suppressed"]
 Status = Annotated[str, Meta(description="`sent`: the vendor took it", extra_json_schema={"enum": STATUSES})]
 

@@ -134,12 +134,6 @@ def place_of(suppression: Suppression) -> int:
     return (suppression.created_at - _EPOCH) // _MICROSECOND
 
 
-async def is_suppressed(db: Pool | Connection, project_id: int, channel: str, address: str) -> bool:
-    """Whether nothing may be sent there. The worker asks for whole groups in `notifications.load` instead."""
-    found = canonical(channel, address)
-    return found is not None and bool(await db.fetchval(SQL["exists"], project_id, channel, found))
-
-
 async def _tell(connection: Connection, kind: EventType, changed: Sequence[tuple[int, str, str]]) -> None:
     """(project, channel, reason) of each; events name no addresses."""
     await events.append(

@@ -25,7 +25,7 @@ async def listed(project: Project, query: str = "") -> list[str]:
     return [one["address"] for one in answer.json()]
 
 
-async def test_add_list_remove(app: App, project: Project, other: Project) -> None:
+async def test_add_list_remove(project: Project, other: Project) -> None:
     added = await add(project, "Jane.Doe@Example.COM", detail="asked by telephone")
     assert (added["channel"], added["address"], added["reason"]) == ("email", "jane.doe@example.com", "manual")
     assert added["detail"] == "asked by telephone"
@@ -34,8 +34,6 @@ async def test_add_list_remove(app: App, project: Project, other: Project) -> No
     assert await listed(project) == ["+41791234567", "jane.doe@example.com"]
     assert await listed(project, "?channel=email") == ["jane.doe@example.com"]
     assert await listed(other) == []
-    assert await suppressions.is_suppressed(app.db, project.id, "email", " JANE.doe@example.com ")
-    assert not await suppressions.is_suppressed(app.db, other.id, "email", "jane.doe@example.com")
     for address in ("JANE.DOE%40example.com", "jane.doe@example.com"):
         gone = await project.client.delete(f"{PATH}/email/{address}")
         assert gone.status_code == (204 if "%" in address else 404)

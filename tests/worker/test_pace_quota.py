@@ -58,12 +58,13 @@ def test_too_fast_lowers_the_rate_and_it_comes_back_slowest_where_it_was_too_muc
 
 def test_a_rate_that_the_vendor_never_declared_is_forgotten_in_the_end() -> None:
     bucket = Bucket(None, 1, 0.2, 0.0)
-    assert bucket.unlimited
+    assert bucket.rate(10.0) == math.inf
     bucket.too_fast(10.0, 50.0, 1.0)
-    assert not bucket.unlimited
+    assert bucket.rate(11.0) < 50.0
     assert bucket.take(11.0, urgent=True) == 0.0
     assert bucket.take(10_000.0, urgent=False) == 0.0
-    assert bucket.unlimited
+    assert not bucket.slowed
+    assert bucket.rate(10_000.0) == math.inf
 
 
 def test_two_refusals_in_a_row_lower_it_twice_and_a_longer_rest_does_not() -> None:

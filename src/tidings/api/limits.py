@@ -35,7 +35,7 @@ class Limits:
             if rate is None:
                 continue
             verdict = await self._bus.allow(f"{name}:{number}", rate, min(cost, rate.burst))
-            if verdict.known and not verdict.allowed:
+            if not verdict.permits(otherwise=True):
                 wait_s = max(1, math.ceil(verdict.retry_after_s))
                 raise TooMany(
                     f"More calls than this {name} may make. Try again in {wait_s} s.",

@@ -108,7 +108,6 @@ class _Newcomer(asyncio.Protocol):
         listener = self._listener
         listener.connections += 1
         if len(listener.sessions) >= listener.limits.max_connections:
-            listener.refused_connections += 1
             self._transport.abort()
             return
         tls = transport.get_extra_info("ssl_object")

@@ -42,7 +42,6 @@ class Listener:
         self.tasks: set[asyncio.Future[Answer]] = set()
         self.requests = 0
         self.connections = 0
-        self.refused_connections = 0
         self.empty = asyncio.Event()
         self.empty.set()
 

@@ -49,11 +49,6 @@ class CloseCode(IntEnum):
     NOT_TEXT = 4503
     TOO_MANY_ERRORS = 4504
 
-    @property
-    def comes_back(self) -> bool:
-        """True when the client should connect again by itself."""
-        return self == CloseCode.INTERNAL_ERROR or 4000 <= self < 4500
-
 
 REASONS: dict[CloseCode, str] = {
     CloseCode.NORMAL: "Goodbye.",
@@ -122,7 +117,6 @@ class Ping(Struct, frozen=True, tag_field="command", tag="ping", forbid_unknown_
 
 
 Command = Authenticate | Acknowledge | Read | Refresh | Ping
-COMMANDS = (Authenticate, Acknowledge, Read, Refresh, Ping)
 
 
 class StreamStart(Struct, frozen=True):
@@ -197,7 +191,6 @@ class Error(Struct, frozen=True, tag_field="event", tag="error"):
 
 
 Event = Welcome | NotificationFrame | BroadcastFrame | Refreshed | Pong | Error
-EVENTS = (Welcome, NotificationFrame, BroadcastFrame, Refreshed, Pong, Error)
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _encoder = msgspec.json.Encoder()

@@ -34,11 +34,6 @@ class Bucket:
         self._usually(self._declared, self._burst)
 
     @property
-    def unlimited(self) -> bool:
-        """Nothing holds calls back now."""
-        return self._learned is None and self._declared == math.inf
-
-    @property
     def slowed(self) -> bool:
         """The vendor said "too fast", and the rate has not come back yet."""
         return self._learned is not None

@@ -38,6 +38,3 @@ USING unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH 
     AS v(project_id, channel, address, reason, detail, place)
 WHERE s.project_id = v.project_id AND s.channel = v.channel AND s.address = lower(v.address) AND s.reason = 'opted_out'
 RETURNING v.place, s.reason
-
--- name: exists
-SELECT EXISTS (SELECT FROM suppressed_addresses WHERE project_id = $1 AND channel = $2 AND address = lower($3))
