@@ -15,6 +15,7 @@ from tidings.db import Connection, Pool, load, transaction
 from tidings.discreet import Discreet
 from tidings.errors import NotFound
 from tidings.events import Event, EventType
+from tidings.users import number_of
 
 SQL = load("suppressions")
 
@@ -25,8 +26,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f\ud800-\udfff]{1,64}@[^@\s\x00-\x1f\x7f\ud800-\udfff]{1,189}")
-_PHONE = re.compile(r"\+?[0-9]{3,20}", re.ASCII)
-_NOT_A_NUMBER = re.compile(r"[^+0-9]")
 
 
 class NewSuppression(Discreet, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +35,7 @@ class NewSuppression(Discreet, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=254,
-            pattern=r"^([^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}|\+[1-9][0-9]{2,14})$(?!\n)",
+            pattern=r"^([^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}|\+[1-9][0-9]{6,14})$(?!\n)",
             description="An email address, or a telephone number as E.164",
             examples=["user@example.com"],
         ),
@@ -72,8 +71,7 @@ def canonical(channel: str, text: str) -> str | None:
     if channel == "email":
         found = text.strip()
         return found if _EMAIL.fullmatch(found) else None
-    number = _NOT_A_NUMBER.sub("", text[:64])
-    return number if channel == "sms" and _PHONE.fullmatch(number) else None
+    return number_of(text) if channel == "sms" else None
 
 
 async def add(db: Pool | Connection, wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from tidings.db import Connection, Pool, load, transaction
 from tidings.discreet import Discreet
 from tidings.errors import Conflict, FieldError, Invalid, NotFound
-from tidings.providers.sms_text import NumberError, e164
+from tidings.providers.sms_text import NumberError, e164, is_e164
 from tidings.quiet_hours import UNKNOWN_ZONE, zone
 
 SQL = load("users")
@@ -137,13 +137,15 @@ async def change(db: Pool | Connection, project_id: int, user_id: int, wanted: U
 
 
 def number_of(phone: str | UnsetType | None) -> str | None:
-    """The telephone number as E.164; None for what is none, such as one without a country code."""
+    """The telephone number as E.164: what is called, and compared. None for what is none, such as one without a country
+    code. Twice is safe."""
     if not isinstance(phone, str):
         return None
     try:
         return e164(phone)
     except NumberError:
-        return None
+        # A country may have begun to use what our tables don't know yet. It is called, so it must be comparable.
+        return phone if is_e164(phone) else None
 
 
 def _check_zone(timezone: str | UnsetType | None) -> None:

@@ -203,11 +203,19 @@ async def test_sms_from_the_call_to_the_report(app: App, project: Project) -> No
     assert (shown["status"], shown["deliveries"][0]["provider"]) == ("delivered", "twilio")
 
 
-async def test_stop_and_start(vendors: Reporting, project: Project) -> None:
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("+41790000009", "+41790000009"),
+        ("+4402079460009", "+442079460009"),
+        ("+5215512345678", "+5215512345678"),  # the library's tables know no such number
+    ],
+)
+async def test_stop_and_start(vendors: Reporting, project: Project, written: str, number: str) -> None:
     vendors.own[74] = project.id
     url = f"{vendors.client.base_url}/api/reports/twilio/74".replace("//api", "/api")
-    for word, left in (("STOP", [("+41790000009", "opted_out")]), ("Hello", None), ("START", [])):
-        body, headers = twilio(url, MessageSid="SM2", From="+41790000009", To="+15550000000", Body=word)
+    for word, left in (("STOP", [(number, "opted_out")]), ("Hello", None), ("START", [])):
+        body, headers = twilio(url, MessageSid="SM2", From=written, To="+15550000000", Body=word)
         assert (await vendors.client.post(url, content=body, headers=headers)).status_code == 204
         if left is not None:
             assert await suppressed(project) == left

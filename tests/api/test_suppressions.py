@@ -41,6 +41,14 @@ async def test_add_list_remove(project: Project, other: Project) -> None:
     assert await listed(project) == []
 
 
+async def test_a_number_is_the_same_however_it_is_written(project: Project) -> None:
+    for written in ("+442079460123", "+4402079460123"):
+        assert (await add(project, written))["address"] == "+442079460123"
+    assert await listed(project) == ["+442079460123"]
+    assert (await project.client.delete(f"{PATH}/sms/%2B44%20(0)20%207946%200123")).status_code == 204
+    assert await listed(project) == []
+
+
 async def test_the_first_reason_stays(app: App, project: Project) -> None:
     await suppressions.add(app.db, [Wanted(project.id, "email", "a@b.example", "bounced", "5.1.1")])
     again = await add(project, "A@b.example", detail="mine")
@@ -91,6 +99,7 @@ BAD = [
     "+0123",
     "0791234567",
     "+1",
+    "+41117",
     "+" + "1" * 16,
     "x" * 255 + "@y",
     "a@b\x00",

@@ -226,7 +226,7 @@ async def test_more_text_messages_than_are_begun_at_once(app: App, project: Proj
     assert calls == wanted
 
 
-@pytest.mark.parametrize("written", ["+44 (0)20 7946 {:04d}", "+44 20-7947.{:04d}"])
+@pytest.mark.parametrize("written", ["+44 (0)20 7946 {:04d}", "+44 20-7947.{:04d}", "+521551234{:04d}"])
 async def test_a_number_is_called_and_stopped_however_it_is_written(app: App, project: Project, written: str) -> None:
     phone = written.format(project.id)
     number = re.sub(r"\(0\)|[^+0-9]", "", phone)
