@@ -47,7 +47,7 @@ class Confirmations:
         asyncio.get_running_loop().call_later(random.uniform(*_DELAY_S), self._queue.put_nowait, url)
 
     async def _work(self, client: Client) -> None:
-        while True:
+        while not self._closed:  # a call that fails as it is cancelled swallows the cancellation
             url = await self._queue.get()
             try:
                 response = await client.post(url).build().send()

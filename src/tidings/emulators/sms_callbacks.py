@@ -71,7 +71,7 @@ class Callbacks:
         asyncio.get_running_loop().call_later(delay_s, self._queue.put_nowait, (post, number))
 
     async def _work(self, client: Client) -> None:
-        while True:
+        while not self._closed:  # a call that fails as it is cancelled swallows the cancellation
             post, number = await self._queue.get()
             status = await self._post(client, post)
             if (status == 0 or status >= 500) and number < _TRIES:
