@@ -157,6 +157,8 @@ async def open_app(
             _run(backlog.watch(db), stack)
             stack.push_async_callback(intake.close)
             await serve_http(create_api(services, more_routes), api_socket, GRACE_S, stack)
+            if emulators is not None:
+                stack.callback(emulators.stopping)  # before the API stops, to which they report
         calm_collector()
         yield App(
             settings=settings,

@@ -1,6 +1,7 @@
-"""What the emulators tell the service by themselves: and that it ends."""
+"""What the emulators tell the service by themselves: a failure is a warning, unless everything is stopping."""
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,12 @@ from tidings.emulators.sms_callbacks import Callbacks, Post
 LATEST_S = 20.0
 
 
+def nowhere() -> str:
+    """A URL where nobody listens any more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
 def receipts() -> tuple[Confirmations, Callable[[str], None]]:
     confirmations = Confirmations()
     return confirmations, confirmations.later
@@ -21,6 +28,35 @@ def receipts() -> tuple[Confirmations, Callable[[str], None]]:
 def webhooks() -> tuple[Callbacks, Callable[[str], None]]:
     callbacks = Callbacks(local_only=True)
     return callbacks, lambda url: callbacks.later(Post(url, (), b""))
+
+
+async def failed(sender: Confirmations | Callbacks) -> None:
+    end = time.monotonic() + LATEST_S
+    while not sender.failed:
+        assert time.monotonic() < end, "it never failed"
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+@pytest.mark.parametrize("kind", [receipts, webhooks])
+async def test_what_is_not_taken_is_a_warning_unless_the_service_stops(
+    kind: Callable[[], tuple[Confirmations | Callbacks, Callable[[str], None]]],
+    stopping: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "tidings.emulators")
+    sender, later = kind()
+    later(nowhere())
+    if stopping:
+        sender.stopping()
+    await failed(sender)
+    await sender.close()
+    level = logging.DEBUG if stopping else logging.WARNING
+    assert [record.levelno for record in caplog.records if "failed" in record.message] == [level]
+    caplog.clear()
+    later(nowhere())
+    assert sender.dropped == 1
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG], "it is closed, and was told so"
 
 
 class Cut(asyncio.Protocol):

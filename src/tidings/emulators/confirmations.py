@@ -33,12 +33,13 @@ class Confirmations:
         self._workers: list[asyncio.Task[None]] = []
         self._client: Client | None = None
         self._closed = False
+        self._level = logging.WARNING
 
     def later(self, url: str) -> None:
         """Call `url` (POST, empty body) in 20 to 50 ms."""
         if self._closed or self._waiting >= _MAX_WAITING or not is_loopback(url):
             self.dropped += 1
-            log.warning("receipt not called: the address is not on this machine, or too many wait")
+            log.log(self._level, "receipt not called: the address is not on this machine, or too many wait")
             return
         if self._client is None:
             self._client = ClientBuilder().no_proxy().follow_redirects(False).timeout(_DEADLINE).build()
@@ -54,18 +55,24 @@ class Confirmations:
                 await response.bytes()
             except PyreqwestError as error:
                 self.failed += 1
-                log.warning("receipt failed: %s", type(error).__name__)
+                log.log(self._level, "receipt failed: %s", type(error).__name__)
             else:
                 good = response.status < 300
                 self.confirmed += good
                 self.failed += not good
                 if not good:
-                    log.warning("receipt answered %d", response.status)
+                    log.log(self._level, "receipt answered %d", response.status)
             finally:
                 self._waiting -= 1
 
+    def stopping(self) -> None:
+        """The service that is called stops, and we with it: what it does not take any more is no news. Twice is
+        safe."""
+        self._level = logging.DEBUG
+
     async def close(self) -> None:
         """Stop; what waits is forgotten. Twice is safe."""
+        self.stopping()
         self._closed = True
         for worker in self._workers:
             worker.cancel()

@@ -67,8 +67,14 @@ class Emulators(Struct, frozen=True):
     tls_server: RunningServer
     plain_server: RunningServer
 
+    def stopping(self) -> None:
+        """The service that receipts and reports go to stops, too: those that fail are no news now. Twice is safe."""
+        self.confirmations.stopping()
+        self.sms.callbacks.stopping()
+
     async def close(self) -> None:
         """Stop listening, let open requests finish for two seconds, then cut. Twice is safe."""
+        self.stopping()
         await asyncio.gather(self.tls_server.close(), self.plain_server.close(), self.apns.close())
         await self.smtp.close()
         await self.confirmations.close()

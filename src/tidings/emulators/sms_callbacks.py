@@ -45,12 +45,13 @@ class Callbacks:
         self._workers: list[asyncio.Task[None]] = []
         self._client: Client | None = None
         self._closed = False
+        self._level = logging.WARNING
 
     def later(self, post: Post) -> None:
         """Post it after its delay, up to 4 times until the answer is 2xx or 4xx."""
         if self._closed or self._waiting >= _MAX_WAITING or (self._local_only and not is_loopback(post.url)):
             self.dropped += 1
-            log.warning("webhook not posted: the address is not on this machine, or too many wait")
+            log.log(self._level, "webhook not posted: the address is not on this machine, or too many wait")
             return
         if self._client is None:
             self._client = ClientBuilder().no_proxy().follow_redirects(False).timeout(_DEADLINE).build()
@@ -58,8 +59,14 @@ class Callbacks:
         self._waiting += 1
         self._in(post.delay_s + random.uniform(0, 0.02), post, 1)
 
+    def stopping(self) -> None:
+        """The service that is posted to stops, and we with it: what it does not take any more is no news. Twice is
+        safe."""
+        self._level = logging.DEBUG
+
     async def close(self) -> None:
         """Stop; what waits is forgotten. Twice is safe."""
+        self.stopping()
         self._closed = True
         for worker in self._workers:
             worker.cancel()
@@ -82,7 +89,7 @@ class Callbacks:
             self.taken += good
             self.failed += not good
             if not good:
-                log.warning("webhook failed: %s", status or "no answer")
+                log.log(self._level, "webhook failed: %s", status or "no answer")
 
     async def _post(self, client: Client, post: Post) -> int:
         request = client.post(post.url)
