@@ -119,6 +119,10 @@ SECRETS = ("Your code is 4711-0815, Jane", "jane+news@example.com", "tüür & <t
         ('"t\\u00fc\\u00fcr & <tor>\\nis open"', '"<hidden>"'),
         ("no mailbox jane+news@example.com here; abc, Jane, code", "no mailbox <hidden> here; abc, Jane, code"),
         ("550 5.1.1 no such user", "550 5.1.1 no such user"),
+        ("to =?utf-8?B?amFuZStuZXdzQGV4YW1wbGUuY29t?= here", "to <hidden> here"),
+        ("to =?US-ASCII*en?q?jane=2Bnews=40example.com?=", "to <hidden>"),
+        ("=?utf-8?Q?Your_code_is?=\r\n =?utf-8?B?IDQ3MTEtMDgxNSwgSmFuZQ==?= !", "<hidden> !"),
+        ("cut: =?utf-8?B?WW91ciBjb2RlIGlzIDQ3MTEtMDgxNSwgSmFu", "cut: <hidden>"),
     ],
 )
 def test_what_a_vendor_quotes_is_hidden(said: str, kept: str) -> None:

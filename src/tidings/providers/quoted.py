@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 import msgspec
 
 from tidings.providers.contract import Message
+from tidings.providers.encoded_words import decoded
 
 HIDDEN = "<hidden>"
 LEAST = 6
@@ -54,12 +55,13 @@ def longest_first(texts: Iterable[str]) -> tuple[str, ...]:
 def hide(text: str, secrets: Iterable[str], *, least: int = LEAST) -> str:
     """`text` on one line, with every secret of at least `least` characters masked.
 
-    Also as URLs, forms, JSON and HTML write it, in other letters' case, and in pieces of `PIECE` characters. Cut the
-    text afterwards, not before: the half of a secret is found only when it is long. What comes after `_MOST_SEARCHED`
-    characters is left out. Pure; it takes a fraction of a millisecond, or some for secrets of 100 KB.
+    Also as URLs, forms, JSON and HTML write it, in other letters' case, and in pieces of `PIECE` characters. Encoded
+    words are decoded, so that who masks addresses afterwards can see them. Cut the text afterwards, not before: the
+    half of a secret is found only when it is long. What comes after `_MOST_SEARCHED` characters is left out. Pure; it
+    takes a fraction of a millisecond, or some for secrets of 100 KB.
     """
     line = " ".join(text.split())
-    whole, line = len(line), line[:_MOST_SEARCHED]
+    whole, line = len(line), " ".join(decoded(line[:_MOST_SEARCHED]).split())
     # One line each, too: a server wraps what it quotes.
     hidden = longest_first(" ".join(form.split()) for secret in secrets for form in _forms(secret, line))
     lowered = line.lower()
@@ -86,6 +88,7 @@ def _forms(secret: str, line: str) -> Iterator[str]:
     yield secret
     if secret.isalnum() and secret.isascii():
         return
+    yield decoded(secret)
     sound = secret.encode("utf-8", "replace").decode()  # a lone surrogate can't be sent in any of these forms
     if "%" in line or "+" in line:
         yield from (quote(sound, safe=""), quote(sound), quote_plus(sound))
