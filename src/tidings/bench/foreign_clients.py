@@ -21,6 +21,7 @@ FOREIGN: Mapping[tuple[str, str], Foreign] = {
     ("smtp", "aiosmtplib, composed before"): Foreign("aiosmtplib", foreign_messages.open_aiosmtplib_composed),
     ("twilio", "twilio"): Foreign("twilio", foreign_messages.open_twilio),
     ("twilio", "twilio, threads"): Foreign("twilio", foreign_messages.open_twilio_threads),
+    ("vonage", "vonage-sms, threads"): Foreign("vonage_sms", foreign_messages.open_vonage_threads),
     ("apprise", "Apprise, threads"): Foreign("apprise", foreign_messages.open_apprise),
 }
 CLIENTS: Mapping[tuple[str, str], Opener] = {key: foreign.open for key, foreign in FOREIGN.items()}

@@ -1,4 +1,4 @@
-"""Foreign clients of email, SMS and chat: aiosmtplib, twilio, Apprise."""
+"""Foreign clients of email, SMS and chat: aiosmtplib, twilio, vonage-sms, Apprise."""
 
 import asyncio
 import logging
@@ -82,6 +82,24 @@ async def open_twilio_threads(where: Place) -> Client:
     def send(some: Sequence[Message]) -> list[str]:
         for one in some:
             client.messages.create(to=one.address, from_=account["from"], body=f"{one.title}\n{one.body}")
+        return []
+
+    return on_threads(messages(numbers(), ""), send)
+
+
+async def open_vonage_threads(where: Place) -> Client:
+    """vonage-sms: `Sms.send` on threads, with its pool of connections; it has no asynchronous one."""
+    os.environ["REQUESTS_CA_BUNDLE"] = where.roots_file()
+    sms, http = import_module("vonage_sms"), import_module("vonage_http_client")
+    account = where.address.vonage_account
+    options = http.HttpClientOptions(rest_host=urlsplit(where.address.vonage_url).netloc)
+    auth = http.Auth(api_key=account["api_key"], api_secret=account["api_secret"])
+    client: Any = sms.Sms(http.HttpClient(auth, options))
+
+    def send(some: Sequence[Message]) -> list[str]:
+        for one in some:
+            text = f"{one.title}\n{one.body}"
+            client.send(sms.SmsMessage(to=one.address[1:], from_=account["from"].lstrip("+"), text=text))
         return []
 
     return on_threads(messages(numbers(), ""), send)

@@ -188,6 +188,20 @@ async def open_twilio(where: Place) -> Client:
     return client_of(await twilio.open_twilio(account), messages(numbers(), ""))
 
 
+async def open_vonage(where: Place) -> Client:
+    """See `providers.vonage`."""
+    from tidings.providers import vonage  # noqa: PLC0415
+    from tidings.providers.vonage_account import parse_vonage_account  # noqa: PLC0415
+
+    account = msgspec.structs.replace(
+        parse_vonage_account(where.address.vonage_account),
+        base_url=where.address.vonage_url,
+        ca_pem=where.address.ca_pem.encode(),
+        emulated=True,
+    )
+    return client_of(await vonage.open_vonage(account), messages(numbers(), ""))
+
+
 async def open_chat(where: Place) -> Client:
     """See `providers.apprise`."""
     from tidings.providers import apprise  # noqa: PLC0415
@@ -205,5 +219,6 @@ CLIENTS: Mapping[tuple[str, str], Opener] = {
     ("webpush", FLOOR): open_encryption,
     ("smtp", OWN): open_smtp,
     ("twilio", OWN): open_twilio,
+    ("vonage", OWN): open_vonage,
     ("apprise", OWN): open_chat,
 }

@@ -38,6 +38,7 @@ VENDORS: Mapping[str, Wanted] = {
     "webpush": Wanted(1.5, "HTTP/2 and TLS, each message encrypted"),
     "smtp": Wanted(1.0, "STARTTLS, each mail composed"),
     "twilio": Wanted(1.0, "TLS"),
+    "vonage": Wanted(1.0, "TLS"),
     "apprise": Wanted(1.0, "TLS, as a webhook"),
 }
 
