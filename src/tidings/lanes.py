@@ -31,7 +31,9 @@ from tidings.worker.pace import Pace
 from tidings.worker.plan import VIAS
 from tidings.worker.retry import Policy
 
-MOST_OPEN = {Lane.CRITICAL: 100, Lane.NORMAL: 300, Lane.BULK: 100}  # providers of projects
+# Providers of projects that are open at once, each with a connection: in all so many as a process may have files for
+# (1,024 by default) with room for sockets; what comes after the last one waits only for a handshake.
+MOST_OPEN = {Lane.CRITICAL: 100, Lane.NORMAL: 300, Lane.BULK: 100}
 
 log = structlog.get_logger("tidings.worker")
 
@@ -55,9 +57,7 @@ async def open_lanes(
         if account_id == OPERATOR:
             declared = accounts.limits.get(provider, USUAL)
         limits = limits_of(provider, declared, emulated=emulated)
-        pace = Pace(limits, provider=provider, lease=lease_of(bus, f"{provider}-{account_id}", limits))
-        stack.callback(pace.close)
-        return pace
+        return Pace(limits, provider=provider, lease=lease_of(bus, f"{provider}-{account_id}", limits))
 
     def operators(providers: dict[str, Provider]) -> dict[str, Usable]:
         found = {}
@@ -65,6 +65,7 @@ async def open_lanes(
             key = (OPERATOR, provider.name)
             if key not in paces:
                 paces[key] = pace_of(*key, emulated=provider.emulated)
+                stack.callback(paces[key].close)
             found[via] = Usable(OPERATOR, provider, paces[key])
         return found
 
@@ -80,9 +81,9 @@ async def open_lanes(
         else:
             book = Book(db, vault, mine, open_, pace_of, pace_over=Pace.close, most_open=MOST_OPEN[lane])
             tell_missing(mine)
+            bus.listen(CHANGED, book.forget)
         books.append(book)
         stack.push_async_callback(book.close)
-        bus.listen(CHANGED, book.forget)
         return Delivering(
             db=db,
             book=book,

@@ -62,13 +62,15 @@ class Book:
         self._open_account = open_account
         self._shelf = Shelf(most_open)
         self._pages = pages or Pages(pace_of, pace_over)
+        self._owns_pages = pages is None
         self._pace_of = pace_of
         self._pages.on_leave(self._leave)
         self._helds: dict[int, tuple[SealedAccount, Held]] = {}
         self._opened: dict[int, _Opened] = {}
 
     def beside(self, db: Pool, operators: Mapping[str, Usable], open_account: OpenAccount, most_open: int) -> "Book":
-        """A book for another lane: the same accounts and paces, with connections of its own."""
+        """A book for another lane: the same accounts and paces, with connections of its own. `forget` of one is enough
+        for both."""
         return Book(db, self._vault, operators, open_account, self._pace_of, most_open=most_open, pages=self._pages)
 
     async def know(self, project_ids: Collection[int]) -> None:
@@ -111,8 +113,11 @@ class Book:
         self._pages.forget(value)
 
     async def close(self) -> None:
-        """Close the providers of projects; the operator's are not the book's. Twice is safe."""
+        """Close the providers of projects, and end their paces; those that share these (`beside`) are to be closed
+        before. The operator's are not the book's. Twice is safe."""
         await self._shelf.close()
+        if self._owns_pages:
+            self._pages.close()
 
     def _make(self, before: _Opened | None, entries: tuple[Entry, ...]) -> _Opened:
         enabled = [entry for entry in entries if entry.account.enabled]

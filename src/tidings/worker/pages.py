@@ -115,6 +115,12 @@ class Pages:
             self._take(project_id, listed, now)
         self._tidy(now)
 
+    def close(self) -> None:
+        """Nothing is known any more, and all paces are over. Twice is safe."""
+        for page in self._pages.values():
+            self._let_go(page.entries, ())
+        self._pages.clear()
+
     def _is_fresh(self, project_id: int, now: float) -> bool:
         page = self._pages.get(project_id)
         return page is not None and now < page.fresh_until

@@ -98,3 +98,16 @@ async def test_another_lane_shares_accounts_and_paces_but_no_connections(
     assert list(beside.of(project.id, "apns")) == []
     await beside.close()
     assert isinstance(await mine.provider.send(message()), Sent)
+
+
+async def test_paces_end_with_the_book_that_others_stand_beside(
+    app: App, book: Book, project: Project, vendors: tuple[Emulators, Emulators], opening: Opening, paces: Paces
+) -> None:
+    await add(app, project, vendors[0], "main")
+    beside = book.beside(app.db, {}, opening, 5)
+    await beside.know([project.id])
+    await beside.close()
+    assert paces.over == []
+    await book.close()
+    await book.close()
+    assert len(paces.over) == len(paces.made) == 1
