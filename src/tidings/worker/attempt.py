@@ -60,7 +60,7 @@ async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempt
     """One provider call; several, when an account can't and the project has another. Never raises for what the vendor
     or the network does."""
     began = time.perf_counter()
-    outcome: Outcome = Rejected(Reason.NO_PROVIDER, f"no account for {planned.address.via}")
+    outcome: Outcome | None = None
     used = None
     refused: tuple[Outcome, Usable] | None = None
     called = False
@@ -70,10 +70,12 @@ async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempt
             refused = refused or (refusal, usable)
             continue
         outcome, used, called = await _call(work, planned, usable), usable, True
-        if not another_may(outcome, once=work.sends_once(planned)):
+        if type(outcome) is Sent or not another_may(outcome, once=work.sends_once(planned)):
             break
-    if refused is not None and (not called or _another_may_know(outcome)):
+    if refused is not None and (outcome is None or _another_may_know(outcome)):
         (outcome, used), called = refused, False  # one that can't be asked now may have the right answer
+    if outcome is None:
+        outcome = Rejected(Reason.NO_PROVIDER, f"no account for {planned.address.via}")
     return judge(work, planned, outcome, used, called=called, duration_ms=round((time.perf_counter() - began) * 1000))
 
 

@@ -42,16 +42,18 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     await work.book.know({one.subject.project_id for one in planned})
     answered = [made for one in planned if (made := without_call(work, one)) is not None]
     calls = without_answer(planned, answered)
+    once = [one for one in calls if work.sends_once(one)]
+    usual = [one for one in calls if not work.sends_once(one)] if once else calls
     ends_at = claimed_at + work.lease_s - min(MARGIN_S, work.lease_s / 4)
     announced: set[int] = set()
-    senders = start_senders(work, calls, answered, ends_at)
-    senders += start_once_senders(work, group, calls, answered, announced, ends_at)
+    senders = start_senders(work, usual, answered, ends_at)
+    senders += start_once_senders(work, group, once, answered, announced, ends_at)
     early: list[Attempted] = []
     try:
         if await _still_sending(senders, FIRST_RECORD_S):
             early = answered.copy()
             group.early.append(True)
-            left = [one for one in without_answer(planned, early) if not work.sends_once(one)]
+            left = without_answer(usual, early)
             await record(work.db, group, early, last=False, reserved=reservations(work, group, left))
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
@@ -100,8 +102,7 @@ def _reservation(work: Delivering, planned: Planned, until: datetime) -> Recorde
 def start_senders(
     work: Delivering, planned: Sequence[Planned], answered: list[Attempted], ends_at: float
 ) -> list[asyncio.Task[None]]:
-    """Begin all attempts but those of channels that send at most once, each vendor's by itself so that a slow one holds
-    up no other; answers fill `answered`.
+    """Begin these attempts, each vendor's by itself so that a slow one holds up no other; answers fill `answered`.
 
     None is begun after `ends_at`: a process that was stopped and goes on has lost its lease, and another one is at it.
 
@@ -109,8 +110,7 @@ def start_senders(
     """
     by_via: dict[str, list[Planned]] = {}
     for one in planned:
-        if not work.sends_once(one):
-            by_via.setdefault(one.address.via, []).append(one)
+        by_via.setdefault(one.address.via, []).append(one)
     senders = []
     for via in sorted(by_via, key=lambda via: via != WEBSOCKET):
         left = iter(by_via[via])
@@ -122,17 +122,16 @@ def start_senders(
 def start_once_senders(
     work: Delivering,
     group: Group,
-    planned: Sequence[Planned],
+    once: Sequence[Planned],
     answered: list[Attempted],
     announced: set[int],
     ends_at: float,
 ) -> list[asyncio.Task[None]]:
-    """Begin the attempts over channels that send at most once; `announced` gets the id() of each that may be under way.
+    """Begin these attempts, which are made at most once; `announced` gets the id() of each that may be under way.
 
     A few at a time are written down before they are begun. Whoever finds those without an outcome knows that they may
     have been made; of all others that they were not.
     """
-    once = [one for one in planned if work.sends_once(one)]
     return [asyncio.create_task(_send_once(work, group, once, answered, announced, ends_at))] if once else []
 
 
