@@ -78,7 +78,8 @@ UNACCOUNTED = Gauge(
 )
 QUEUE = Counter(
     "tidings_queue_events_total",
-    "What the queue did: published, confirmed, dropped, returned, redelivered, dead_lettered, reconnects.",
+    "What the queue did. Tickets: published, confirmed, merged, dropped, returned, refused, unknown. Messages: "
+    "redelivered, suspected, dead_lettered. Connections: reconnects.",
     ["what"],
     registry=REGISTRY,
 )

@@ -17,6 +17,7 @@ from pamqp import commands
 from tests.conftest import eventually
 from tests.queue.conftest import Opening, config_of
 from tests.servers import Address
+from tidings import metrics
 from tidings.errors import SetupError
 from tidings.queue import Lane, QueueUnavailable, Ticket, wire
 from tidings.queue.config import RabbitConfig
@@ -91,6 +92,20 @@ class Stranger:
 
         await self._with_channel(work)
         return found
+
+
+async def test_what_the_queue_did_is_in_the_metrics(rabbitmq_address: Address, opening: Opening) -> None:
+    def told(what: str) -> float:
+        value = metrics.REGISTRY.get_sample_value("tidings_queue_events_total", {"what": what})
+        assert value is not None, "it is there before anything happened"
+        return value
+
+    queue = await opening(config_of(rabbitmq_address), None)
+    before = {what: told(what) for what in ("published", "confirmed", "merged", "dead_lettered", "reconnects")}
+    await queue.publish([Ticket(1, Lane.BULK, 1), Ticket(1, Lane.BULK, 1), Ticket(2, Lane.BULK, 1)])
+    await holds(lambda: queue.counts.confirmed == 2)
+    grown = {what: told(what) - value for what, value in before.items()}
+    assert grown == {"published": 3, "confirmed": 2, "merged": 1, "dead_lettered": 0, "reconnects": 0}
 
 
 async def test_tickets_that_wait_share_messages_but_not_more_than_one_worker_wants(

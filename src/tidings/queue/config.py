@@ -1,9 +1,9 @@
-"""How to reach RabbitMQ, how much may be under way, and what has happened so far."""
+"""How to reach RabbitMQ, and how much may be under way."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from msgspec import Struct, field
+from msgspec import field
 
 from tidings.discreet import Discreet
 from tidings.queue import Lane
@@ -44,27 +44,3 @@ class RabbitConfig(Discreet, frozen=True):
 
     def __repr__(self) -> str:
         return f"RabbitConfig({self.user}@{self.host}:{self.port}{self.vhost})"  # never the password
-
-
-class Counts(Struct):
-    """What has happened since the start; the numbers only grow.
-
-    Tickets: published = confirmed + merged + dropped + returned + refused + unknown + those still waiting.
-    merged: the same task was waiting already. dropped: the buffer was full, or the connection was lost before
-    they were sent. returned: their queue did not exist. refused: the broker said no (a queue is full).
-    unknown: no answer in time, or the connection was lost meanwhile; they may arrive all the same.
-    Messages: redelivered; suspected (set apart to be tried alone); dead_lettered.
-    reconnects: connections lost or not made, of both kinds.
-    """
-
-    published: int = 0
-    confirmed: int = 0
-    merged: int = 0
-    dropped: int = 0
-    returned: int = 0
-    refused: int = 0
-    unknown: int = 0
-    redelivered: int = 0
-    suspected: int = 0
-    dead_lettered: int = 0
-    reconnects: int = 0

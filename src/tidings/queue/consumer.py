@@ -22,8 +22,9 @@ from aiormq.channel import Channel
 from pamqp import commands
 
 from tidings.queue import Lane, Ticket, wire
-from tidings.queue.config import Counts, RabbitConfig
+from tidings.queue.config import RabbitConfig
 from tidings.queue.connection import BrokerGone, Link, ask, end_of, first_end
+from tidings.queue.counts import Counts
 from tidings.queue.feed import Delivery, Feed
 from tidings.queue.publisher import MOST_MISSED, Letter, Publisher, Refused
 from tidings.queue.topology import dead_queue, declare, lane_queue, suspect_queue
@@ -116,7 +117,7 @@ class Consumer:
             return  # a straggler of a connection that is over; the broker has it back
         delivery = Delivery(feed, message.delivery_tag or 0, next(self._numbers))
         feed.came(delivery)
-        self._counts.redelivered += bool(message.redelivered)
+        self._counts.add("redelivered", bool(message.redelivered))
         tries = _tries(message)
         try:
             tickets = wire.decode(feed.lane, message.body)
@@ -131,7 +132,7 @@ class Consumer:
         elif suspect:
             self._bury(delivery, message.body, f"not done after {tries} tries alone", tries)
         else:
-            self._counts.suspected += 1
+            self._counts.add("suspected")
             queue = suspect_queue(self._config, feed.lane)
             letters = [Letter(queue, wire.encode(feed.lane, [ticket])) for ticket in tickets]
             self._move(delivery, set(delivery.left), letters)
@@ -141,7 +142,7 @@ class Consumer:
         self._move(delivery, set(delivery.left), [letter])
 
     def _dead_letter(self, body: bytes, lane: Lane, reason: str, tries: int) -> Letter:
-        self._counts.dead_lettered += 1
+        self._counts.add("dead_lettered")
         log.error("dead_letter", lane=lane.value, reason=reason, bytes=len(body), tries=tries)
         headers = {"reason": reason[:500], "lane": lane.value, "tries": tries, "bytes": len(body)}
         return Letter(

@@ -11,8 +11,9 @@ from pamqp import commands
 
 from tidings.discreet import Discreet
 from tidings.queue import Lane, Ticket, wire
-from tidings.queue.config import Counts, RabbitConfig
+from tidings.queue.config import RabbitConfig
 from tidings.queue.connection import BrokerGone, Link, ask, end_of, first_end
+from tidings.queue.counts import Counts
 from tidings.queue.topology import declare, lane_queue
 
 log = structlog.get_logger("tidings.queue")
@@ -75,13 +76,13 @@ class Publisher:
 
     def offer(self, tickets: Sequence[Ticket]) -> None:
         """Publish these when possible. What waits already is not added; over the bound it is dropped."""
-        self._counts.published += len(tickets)
+        self._counts.add("published", len(tickets))
         for ticket in tickets:
             waiting = self._waiting[ticket.lane]
             if ticket.task_id in waiting:
-                self._counts.merged += 1
+                self._counts.add("merged")
             elif len(waiting) >= self._config.buffer:
-                self._counts.dropped += 1
+                self._counts.add("dropped")
             else:
                 waiting[ticket.task_id] = ticket.size
         self._wake.set()
@@ -162,7 +163,7 @@ class Publisher:
         tickets = self._sending.pop(task)
         self._window.release()
         outcome = "unknown" if task.cancelled() else task.result()
-        setattr(self._counts, outcome, getattr(self._counts, outcome) + tickets)
+        self._counts.add(outcome, tickets)
 
     def _pack(self) -> tuple[Lane, list[tuple[int, int]]] | None:
         for lane, waiting in self._waiting.items():

@@ -13,9 +13,10 @@ from msgspec import structs
 
 from tidings.errors import SetupError
 from tidings.queue import Lane, QueueUnavailable, Ticket
-from tidings.queue.config import Counts, RabbitConfig
+from tidings.queue.config import RabbitConfig
 from tidings.queue.connection import BrokerGone, Link, ask, keep_connected
 from tidings.queue.consumer import Consumer
+from tidings.queue.counts import Counts
 from tidings.queue.publisher import Publisher
 from tidings.queue.topology import dead_queue, lane_queue
 
@@ -132,7 +133,7 @@ class RabbitQueue:
         self._runs.append(asyncio.create_task(work))
 
     def _lost(self, error: Exception) -> None:
-        self._counts.reconnects += 1
+        self._counts.add("reconnects")
         self._last_error = str(error)
         if isinstance(error, SetupError) and not self._starting.done():
             self._starting.set_exception(error)
