@@ -15,6 +15,7 @@ import pytest
 from msgspec import Struct
 
 from tests.servers import (
+    chosen_postgresql,
     private_or_named_rabbitmq,
     private_or_named_redis,
     rabbitmq_address,
@@ -29,6 +30,7 @@ from tidings.projects import Scope
 
 # Fixtures of all folders: one broker and one Redis for the session, started when first asked for.
 __all__ = [
+    "chosen_postgresql",
     "private_or_named_rabbitmq",
     "private_or_named_redis",
     "rabbitmq_address",

@@ -155,11 +155,14 @@ class Server:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-async def run(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
-    """Run a command to its end: exit status (-1: it took too long and was killed) and output."""
+async def run(
+    command: Sequence[str], env: Mapping[str, str], timeout_s: float, folder: Path | None = None
+) -> tuple[int, str]:
+    """Run a command, in a folder, to its end: exit status (-1: it took too long and was killed) and output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env=dict(env),
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -207,13 +210,17 @@ class RabbitServer(Server):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGS,
         }
 
+    def config(self) -> str:
+        """Its configuration file."""
+        return (
+            f"default_user = {self.address.user}\ndefault_pass = {self.address.password}\n"
+            "disk_free_limit.absolute = 1MB\n"
+        )
+
     def _spawn(self) -> subprocess.Popen[bytes]:
         if self._epmd is None:
             (self.dir / "plugins").write_text("[].\n")
-            (self.dir / "rabbitmq.conf").write_text(
-                f"default_user = {self.address.user}\ndefault_pass = {self.address.password}\n"
-                "disk_free_limit.absolute = 1MB\n"
-            )
+            (self.dir / "rabbitmq.conf").write_text(self.config())
             # rabbitmq-server would start a shared one, as a daemon that stays after the tests.
             command = ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]
             self._epmd = subprocess.Popen(command, start_new_session=True)

