@@ -29,7 +29,7 @@ LAYERS = {
                 templates topics users""",
     "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate operations partitions
                 providers queue quiet_hours signing sql supervise turns vault""",
-    "ground": "__init__ account_limits clock discreet errors settings vendor_settings",
+    "ground": "__init__ account_limits clock discreet errors settings tls tls_settings vendor_settings",
 }
 RANKS = {part: rank for rank, parts in enumerate(reversed(LAYERS.values())) for part in parts.split()}
 EDGES = LAYERS["edges"].split()

@@ -230,6 +230,8 @@ def find_database(settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:
         "database": settings.db_name,
         "user": settings.db_user,
         "password": settings.db_password.get_secret_value(),
+        "sslmode": settings.db_sslmode,
+        "ca_file": settings.db_ca_file,
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from tidings import tls
 from tidings.errors import SetupError
 
 if TYPE_CHECKING:
@@ -61,8 +62,11 @@ async def open_pool(
     password: str | None,
     size: int,
     application: str = "tidings",
+    sslmode: str = "prefer",
+    ca_file: str = "",
 ) -> Pool:
-    """Open a pool, or raise `SetupError` that says what could not be reached."""
+    """Open a pool, or raise `SetupError` that says what could not be reached. `sslmode`, `ca_file`: see `tls.py`."""
+    context = tls.for_postgresql(sslmode, ca_file)
     try:
         return await asyncpg.create_pool(
             host=host,
@@ -70,6 +74,7 @@ async def open_pool(
             database=database,
             user=user,
             password=password,
+            ssl=context,
             min_size=2,
             max_size=size,
             timeout=CONNECT_TIMEOUT_S,
@@ -85,6 +90,8 @@ async def open_pool(
             },
         )
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        if said := tls.impossible(error, f"PostgreSQL at {host}:{port}", "DB"):
+            raise SetupError(said) from error
         raise SetupError(
             f"PostgreSQL at {host}:{port} can't be used: {error or type(error).__name__}. "
             "Check DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, and that the server runs."

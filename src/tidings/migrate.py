@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from tidings import tls
 from tidings.db import Pool
 from tidings.errors import SetupError
 
@@ -30,7 +31,8 @@ def head() -> str:
 
 
 async def ensure(pool: Pool, **target: Any) -> None:
-    """Migrate if the database is behind. `target`: host, port, database, user, password.
+    """Migrate if the database is behind. `target`: host, port, database, user, password, and if need be
+    sslmode and ca_file (see `db.open_pool`).
 
     Raises `SetupError` with Alembic's own last words when a step fails; the step is then rolled back whole.
     """
@@ -92,7 +94,8 @@ def main() -> None:
         command.upgrade(config, "head")
 
     async def run() -> None:
-        engine = create_async_engine(url)
+        context = tls.for_postgresql(target.get("sslmode", "prefer"), target.get("ca_file", ""))
+        engine = create_async_engine(url, connect_args={"ssl": context})
         try:
             async with engine.begin() as connection:
                 await connection.run_sync(upgrade)

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tidings.errors import SetupError
+from tidings.tls_settings import TlsSettings
 from tidings.vendor_settings import VendorSettings, env
 
 OURS = frozenset({"TIDINGS_PROCESS"})  # not a setting: how a supervisor numbers its processes
@@ -31,7 +32,7 @@ def default_data_dir() -> Path:
     return Path(home) / "tidings"
 
 
-class Settings(VendorSettings):
+class Settings(TlsSettings, VendorSettings):
     """All settings, read once at the start from the environment."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -332,6 +333,7 @@ def _unsafe(settings: Settings) -> list[str]:
         settings.limits_by_provider()
     except ValueError as error:
         found.append(f"TIDINGS_LIMITS is {settings.limits!r}: {error}")
+    found += settings.idle_authorities()
     key = settings.api_key.get_secret_value()
     if not (key.isascii() and key.isprintable()) or " " in key:
         found.append("TIDINGS_API_KEY must be ASCII letters, digits and signs without spaces: it travels in a header")

@@ -3,6 +3,7 @@
 import os
 
 from tidings import settings
+from tidings.engine import rabbitmq_of
 from tidings.errors import SetupError
 from tidings.queue.config import RabbitConfig
 from tidings.queue.connection import BrokerGone, Link, ask, open_link
@@ -10,8 +11,8 @@ from tidings.queue.topology import declare, queues
 from tidings.settings import Settings
 
 _FIELDS = (
-    *("rabbitmq_host", "rabbitmq_port", "rabbitmq_user", "rabbitmq_password"),
-    *("redis_host", "redis_port", "redis_password"),
+    *("rabbitmq_host", "rabbitmq_port", "rabbitmq_user", "rabbitmq_password", "rabbitmq_tls", "rabbitmq_ca_file"),
+    *("redis_host", "redis_port", "redis_password", "redis_tls", "redis_ca_file"),
 )
 VARIABLES = frozenset(name for field in _FIELDS for name in settings.env_names()[field])
 
@@ -33,8 +34,7 @@ async def take_over() -> None:
             "--distributed needs a RabbitMQ and a Redis of its own: set RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER, "
             "RABBITMQ_PASSWORD, REDIS_HOST and REDIS_PORT. `make bench-distributed` starts both and measures."
         )
-    password = found.rabbitmq_password.get_secret_value()
-    config = RabbitConfig(found.rabbitmq_host, found.rabbitmq_port, found.rabbitmq_user, password)
+    config = rabbitmq_of(found)
     try:
         async with open_link(config, "bench") as link:
             await _empty(link, config)

@@ -75,9 +75,13 @@ def settings_of(wanted: Serve) -> Settings:
         rabbitmq_port=servers.rabbitmq_port,
         rabbitmq_user=servers.rabbitmq_user,
         rabbitmq_password=servers.rabbitmq_password,
+        rabbitmq_tls=servers.rabbitmq_tls,
+        rabbitmq_ca_file=servers.rabbitmq_ca_file,
         redis_host=servers.redis_host,
         redis_port=servers.redis_port,
         redis_password=servers.redis_password,
+        redis_tls=servers.redis_tls,
+        redis_ca_file=servers.redis_ca_file,
     )
 
 

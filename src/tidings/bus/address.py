@@ -7,6 +7,7 @@ from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tidings.discreet import Discreet
+from tidings.tls import trusting
 
 DEFAULT_PORT = 6379
 
@@ -14,8 +15,8 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Address(Discreet, frozen=True):
-    """`path`: a Unix socket, "" for TCP. `db`: which of the numbered databases. `ca_file`: PEM, "" for the
-    authorities of the system; only with `tls`."""
+    """`path`: a Unix socket, "" for TCP. `db`: which of the numbered databases. `tls`: what the server's
+    certificate is checked by; None: nothing is encrypted."""
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -23,8 +24,7 @@ class Address(Discreet, frozen=True):
     user: str = "default"
     password: str = ""
     db: int = 0
-    tls: bool = False
-    ca_file: str = ""
+    tls: ssl.SSLContext | None = None
 
     def __str__(self) -> str:
         """For logs: without the password."""
@@ -36,7 +36,8 @@ class Address(Discreet, frozen=True):
 
 def read_address(url: str) -> Address:
     """`redis://[user:password@]host[:port][/db]`, `rediss://` for TLS (`?ca_file=` for an authority of your
-    own), `unix:///path[?db=]`. Raises ValueError, without the password in its text."""
+    own), `unix:///path[?db=]`. Raises ValueError, without the password in its text, and `SetupError` for a
+    file of authorities that can't be used."""
     parts = urlsplit(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     if parts.scheme not in ("redis", "rediss", "unix") or set(query) - {"db", "ca_file"}:
@@ -56,8 +57,7 @@ def read_address(url: str) -> Address:
         user=unquote(parts.username or "") or "default",
         password=unquote(parts.password or ""),
         db=int(number),
-        tls=parts.scheme == "rediss",
-        ca_file=query.get("ca_file", ""),
+        tls=trusting(query.get("ca_file", ""), "ca_file") if parts.scheme == "rediss" else None,
     )
 
 
@@ -67,6 +67,5 @@ async def open_connection(address: Address, make: Callable[[], P]) -> P:
     if address.path:
         _, protocol = await loop.create_unix_connection(make, address.path)
         return protocol
-    context = ssl.create_default_context(cafile=address.ca_file or None) if address.tls else None
-    _, protocol = await loop.create_connection(make, address.host, address.port, ssl=context)
+    _, protocol = await loop.create_connection(make, address.host, address.port, ssl=address.tls)
     return protocol

@@ -17,6 +17,8 @@ from tidings.bus import BusUnavailable
 from tidings.bus.address import Address, open_connection
 from tidings.bus.lua import SCRIPTS
 from tidings.bus.wire import OnMessage, Wire
+from tidings.errors import SetupError
+from tidings.tls import impossible
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
@@ -67,6 +69,7 @@ class Link:
         self._heard_at = 0.0
         self._is_settled = False
         self._first_try = asyncio.Event()
+        self._refused = ""
         self._task = self._loop.create_task(self._keep_up(), name="bus link")
 
     @property
@@ -85,8 +88,11 @@ class Link:
         return self.wire
 
     async def first_try(self) -> None:
-        """Come back when the first attempt has ended, well or not: within `connect_s` and a few calls."""
+        """Come back when the first attempt has ended, well or not: within `connect_s` and a few calls. Raises
+        `SetupError` when it can't end well: TLS is not possible, or not safe."""
         await self._first_try.wait()
+        if self._refused:
+            raise SetupError(self._refused)
 
     async def close(self) -> None:
         """Let go of the connection. Twice is safe."""
@@ -104,6 +110,8 @@ class Link:
                 if not told:  # once, not every second for as long as it lasts
                     log.warning("Redis at %s can't be reached: %r", self._address, error)
                 told = True
+                if not self._first_try.is_set():
+                    self._refused = impossible(error, f"Redis at {self._address}", "REDIS")
             else:
                 log.log(logging.WARNING if told else logging.INFO, "connected to Redis at %s", self._address)
                 told = False

@@ -66,10 +66,15 @@ class RedisBounds(Struct, frozen=True):
 
 async def open_redis_bus(address: Address | str, bounds: RedisBounds | None = None) -> "RedisBus":
     """A bus that has tried to connect once. If that failed it goes on trying and is not `healthy` until then.
-    Raises ValueError for an URL that is none."""
+    Raises ValueError for an URL that is none, and `SetupError` for TLS that can't be or a certificate that can't be
+    trusted."""
     where = read_address(address) if isinstance(address, str) else address
     bus = RedisBus(where, bounds or RedisBounds())
-    await bus.first_try()
+    try:
+        await bus.first_try()
+    except BaseException:
+        await bus.close()
+        raise
     return bus
 
 

@@ -1,5 +1,6 @@
 """How to reach RabbitMQ, and how much may be under way."""
 
+import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -23,7 +24,8 @@ class RabbitConfig(Discreet, frozen=True):
     may wait for their confirm. buffer: tickets of each lane that may wait to be published.
     start_timeout_s: how long `open_rabbitmq` waits for a broker that is not there yet. answer_timeout_s: for
     every single answer of the broker. heartbeat_s: of AMQP itself. probe_s: how often a heartbeat message
-    travels through the broker; after three without an answer the connection is given up.
+    travels through the broker; after three without an answer the connection is given up. tls: what the broker's
+    certificate is checked by; None: nothing is encrypted.
     """
 
     host: str
@@ -41,6 +43,7 @@ class RabbitConfig(Discreet, frozen=True):
     answer_timeout_s: float = 10.0
     heartbeat_s: int = 10
     probe_s: float = 5.0
+    tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         return f"RabbitConfig({self.user}@{self.host}:{self.port}{self.vhost})"  # never the password

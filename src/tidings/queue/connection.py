@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar
@@ -18,6 +19,7 @@ from aiormq.connection import Connection, TransportFactory
 from aiormq.exceptions import AMQPError, InvalidFrameError, ProbableAuthenticationError
 from yarl import URL
 
+from tidings import tls
 from tidings.errors import SetupError
 from tidings.queue.config import RabbitConfig
 
@@ -69,13 +71,14 @@ def _stay_cancelled(task: asyncio.Task[Any], before: int) -> None:
 class _Socket(TransportFactory):
     """Opens the socket and keeps it, so that it can be cut: aiormq's own closing waits for the peer."""
 
-    def __init__(self, dead_after_s: float) -> None:
+    def __init__(self, dead_after_s: float, tls: ssl.SSLContext | None) -> None:
         self._dead_after_s = dead_after_s
+        self._tls = tls
         self._transport: asyncio.WriteTransport | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Called by aiormq."""
-        reader, writer = await asyncio.open_connection(url.host, url.port)
+        reader, writer = await asyncio.open_connection(url.host, url.port, ssl=self._tls)
         self._transport = writer.transport
         raw = writer.get_extra_info("socket")
         if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
@@ -162,9 +165,9 @@ def _url(config: RabbitConfig, role: str) -> URL:
 async def open_link(config: RabbitConfig, role: str) -> AsyncIterator[Link]:
     """A connection that is gone at the end, whatever the peer does. `role` shows in RabbitMQ's own lists.
 
-    Raises `BrokerGone`, and `SetupError` when the broker refuses these credentials.
+    Raises `BrokerGone`, and `SetupError` when the broker refuses these credentials or we its certificate.
     """
-    wire = _Socket(3.0 * config.heartbeat_s)
+    wire = _Socket(3.0 * config.heartbeat_s, config.tls)
     connection = Connection(_url(config, role), transport_factory=wire)
     try:
         try:
@@ -185,6 +188,8 @@ async def open_link(config: RabbitConfig, role: str) -> AsyncIterator[Link]:
 def _explain(error: BrokerGone, config: RabbitConfig) -> None:
     """Raise a clearer error: `SetupError` if waiting would not help."""
     where = f"RabbitMQ at {config.host}:{config.port}"
+    if said := tls.impossible(error.__cause__, where, "RABBITMQ"):
+        raise SetupError(said) from error
     if isinstance(error.__cause__, ProbableAuthenticationError):
         raise SetupError(f"{where} refuses the user {config.user} with this password.") from error
     # Connection.Close instead of Connection.Open-Ok. aiormq takes it for a wrong frame and drops its text; a

@@ -157,8 +157,8 @@ async def open_rabbitmq(config: RabbitConfig, *, consume: frozenset[Lane] | None
     """A queue whose topology is declared. `consume`: the lanes whose tickets this process takes; None: none.
 
     Waits for a broker that is not there yet, up to `config.start_timeout_s`. Raises `SetupError` with what to
-    do: at once for wrong credentials and queues of another kind; in the end when nobody is there or the vhost
-    does not exist. Afterwards it connects again by itself, for ever.
+    do: at once for wrong credentials, a certificate that can't be trusted and queues of another kind; in the end
+    when nobody is there or the vhost does not exist. Afterwards it connects again by itself, for ever.
     """
     queue = RabbitQueue(config, consume)
     try:
