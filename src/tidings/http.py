@@ -4,6 +4,7 @@ A call is made from a prepared `StreamRequest` (see `exchange`). Its answer is a
 bound; whatever the network does instead is a `Failure`. Nothing here raises for the other side's behaviour.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -122,22 +123,34 @@ async def exchange(
     waited for, which saves a tenth of a call. `plain`: a status whose headers are not
     needed. Twice is as safe as the request itself is.
     """
+    task = asyncio.current_task()
+    cancelled_before = 0 if task is None else task.cancelling()
     try:
-        async with request as response:
-            status = response.status
-            headers = {}
-            if status != plain:
-                for name in header_names:
-                    value = response.get_header(name)
-                    if value is not None:
-                        headers[name] = value
-            if status == bodiless:
-                return Answer(status, b"", headers)
-            # One byte more than wanted tells a whole body from a cut one. None: there is no body.
-            read = await response.body_reader.read(limit + 1)
-            body = b"" if read is None else read.to_bytes()
+        answer = await _exchange(request, header_names, limit, bodiless, plain)
     except RequestError as error:
-        return _failure(error)
+        answer = _failure(error)
+    if task is not None and task.cancelling() > cancelled_before:
+        # A call that ends in the moment in which it is cancelled tells only how it ended, and its task would go on.
+        raise asyncio.CancelledError
+    return answer
+
+
+async def _exchange(
+    request: StreamRequest, header_names: Iterable[str], limit: int, bodiless: int | None, plain: int | None
+) -> Answer | Failure:
+    async with request as response:
+        status = response.status
+        headers = {}
+        if status != plain:
+            for name in header_names:
+                value = response.get_header(name)
+                if value is not None:
+                    headers[name] = value
+        if status == bodiless:
+            return Answer(status, b"", headers)
+        # One byte more than wanted tells a whole body from a cut one. None: there is no body.
+        read = await response.body_reader.read(limit + 1)
+    body = b"" if read is None else read.to_bytes()
     if len(body) > limit:
         return Answer(status, body[:limit], headers, cut=True)
     return Answer(status, body, headers)
