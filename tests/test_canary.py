@@ -33,8 +33,8 @@ from tests.canary.stage import FINAL, Stage, content, service
 from tests.canary.vendor import start_vendor
 from tests.canary.ways import bad_bodies, bad_keys, good_ways, vendors_that_repeat
 from tests.conftest import Project, environ, eventually
-from tests.faults.plant import empty_queues
-from tests.processes import RabbitServer, RedisServer, free_port
+from tests.processes import free_port
+from tests.servers import Servers
 from tidings import embedded, settings
 from tidings.app import App, Role, open_app
 from tidings.errors import SetupError
@@ -54,14 +54,21 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def stage(folder: Path, rabbitmq_server: RabbitServer, redis_server: RedisServer) -> AsyncIterator[Stage]:
+async def own_servers() -> AsyncIterator[Servers]:
+    """Nobody else's: workers of other tests would take what is to be found in the queue."""
+    made = Servers()
+    yield made
+    await made.remove()
+
+
+@pytest.fixture
+async def stage(folder: Path, own_servers: Servers) -> AsyncIterator[Stage]:
     """Everything but the service."""
-    await empty_queues(rabbitmq_server)
+    rabbitmq_server, redis_server = await own_servers.rabbitmq(), await own_servers.redis()
     canaries = Canaries()
     made = Stage(folder, canaries, await start_vendor(), rabbitmq_server, redis_server)
     password = canaries.new("Redis password")
     async with Redis(port=redis_server.port) as redis:
-        await redis.flushall()
         await redis.config_set("requirepass", password)
     made.redis_url = f"redis://:{password}@127.0.0.1:{redis_server.port}"
     broker = {"user": "canary", "password": canaries.new("RabbitMQ password")}
@@ -103,10 +110,8 @@ async def stage(folder: Path, rabbitmq_server: RabbitServer, redis_server: Redis
     try:
         yield made
     finally:
-        await rabbitmq_server.control("delete_user", broker["user"])
         await made.vendor.close()
         await made.database.stop()
-        await redis_server.restart()  # it keeps nothing, and has no password then
 
 
 async def test_nothing_tells(stage: Stage, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
