@@ -125,35 +125,26 @@ async def exchange(
     """
     task = asyncio.current_task()
     cancelled_before = 0 if task is None else task.cancelling()
+    answer: Answer | Failure
     try:
-        answer = await _exchange(request, header_names, limit, bodiless, plain)
+        async with request as response:
+            status = response.status
+            headers = {}
+            if status != plain:
+                for name in header_names:
+                    value = response.get_header(name)
+                    if value is not None:
+                        headers[name] = value
+            # One byte more than wanted tells a whole body from a cut one. None: there is no body.
+            read = None if status == bodiless else await response.body_reader.read(limit + 1)
+        body = b"" if read is None else read.to_bytes()
+        answer = Answer(status, body[:limit], headers, cut=True) if len(body) > limit else Answer(status, body, headers)
     except RequestError as error:
         answer = _failure(error)
     if task is not None and task.cancelling() > cancelled_before:
         # A call that ends in the moment in which it is cancelled tells only how it ended, and its task would go on.
         raise asyncio.CancelledError
     return answer
-
-
-async def _exchange(
-    request: StreamRequest, header_names: Iterable[str], limit: int, bodiless: int | None, plain: int | None
-) -> Answer | Failure:
-    async with request as response:
-        status = response.status
-        headers = {}
-        if status != plain:
-            for name in header_names:
-                value = response.get_header(name)
-                if value is not None:
-                    headers[name] = value
-        if status == bodiless:
-            return Answer(status, b"", headers)
-        # One byte more than wanted tells a whole body from a cut one. None: there is no body.
-        read = await response.body_reader.read(limit + 1)
-    body = b"" if read is None else read.to_bytes()
-    if len(body) > limit:
-        return Answer(status, body[:limit], headers, cut=True)
-    return Answer(status, body, headers)
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
