@@ -54,7 +54,7 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
             early = answered.copy()
             group.early.append(True)
             left = without_answer(usual, early)
-            await record(work.db, group, early, last=False, reserved=reservations(work, group, left))
+            await record(work.db, group, early, last=False, reserved=reservations(work, group, left, once=False))
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
                 sender.cancel()
@@ -71,16 +71,16 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     return len(planned)
 
 
-def reservations(work: Delivering, group: Group, planned: Sequence[Planned]) -> list[Recorded]:
+def reservations(work: Delivering, group: Group, planned: Sequence[Planned], *, once: bool) -> list[Recorded]:
     """The rows of deliveries that are being attempted: other tasks leave them alone until the lease is over.
 
-    Sockets need none.
+    `once`: whoever finds one without an outcome does not repeat it. Sockets need none.
     """
     until = min(claim.lease_until for claim in group.claims)
-    return [_reservation(work, one, until) for one in planned if one.address.channel != WEBSOCKET]
+    return [_reservation(work, one, until, once) for one in planned if one.address.channel != WEBSOCKET]
 
 
-def _reservation(work: Delivering, planned: Planned, until: datetime) -> Recorded:
+def _reservation(work: Delivering, planned: Planned, until: datetime, once: bool) -> Recorded:
     name, emulated = work.book.named(planned.subject.project_id, planned.address.via)
     return Recorded(
         notification_id=planned.subject.id,
@@ -94,7 +94,7 @@ def _reservation(work: Delivering, planned: Planned, until: datetime) -> Recorde
         number=0,
         attempts=planned.attempt - 1,
         duration_ms=0,
-        reason=Reason.UNKNOWN if work.sends_once(planned) else None,
+        reason=Reason.UNKNOWN if once else None,
         next_attempt_at=until,
     )
 
@@ -148,7 +148,7 @@ async def _send_once(
             return
         few = once[start : start + ONCE_AT_ONCE]
         group.early.append(True)
-        await record(work.db, group, [], last=False, reserved=reservations(work, group, few))
+        await record(work.db, group, [], last=False, reserved=reservations(work, group, few, once=True))
         announced.update(map(id, few))
         async with asyncio.TaskGroup() as sending:
             for one in few:
