@@ -117,7 +117,8 @@ class Consumer:
             return  # a straggler of a connection that is over; the broker has it back
         delivery = Delivery(feed, message.delivery_tag or 0, next(self._numbers))
         feed.came(delivery)
-        self._counts.add("redelivered", bool(message.redelivered))
+        if message.redelivered:
+            self._counts.add("redelivered")
         tries = _tries(message)
         try:
             tickets = wire.decode(feed.lane, message.body)
