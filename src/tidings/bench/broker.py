@@ -10,11 +10,11 @@ from tidings.queue.connection import BrokerGone, Link, ask, open_link
 from tidings.queue.topology import declare, queues
 from tidings.settings import Settings
 
-_FIELDS = (
+FIELDS = (
     *("rabbitmq_host", "rabbitmq_port", "rabbitmq_user", "rabbitmq_password", "rabbitmq_tls", "rabbitmq_ca_file"),
     *("redis_host", "redis_port", "redis_password", "redis_tls", "redis_ca_file"),
 )
-VARIABLES = frozenset(name for field in _FIELDS for name in settings.env_names()[field])
+VARIABLES = frozenset(name for field in FIELDS for name in settings.env_names()[field])
 
 
 def servers_of_the_environment() -> Settings:

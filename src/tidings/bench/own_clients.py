@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from pyreqwest.client import ClientBuilder
@@ -14,6 +14,8 @@ from tidings.bench.client import Client, Opener, Place
 from tidings.errors import SetupError
 from tidings.providers.contract import Message, Provider, Sent
 from tidings.providers.webpush_subscription import parse_subscription
+
+A = TypeVar("A", bound=msgspec.Struct)
 
 PEOPLE = 1_000
 AT_ONCE = 128  # more costs each message more: threads wait for each other
@@ -116,16 +118,16 @@ async def open_fcm(where: Place) -> Client:
     return client_of(await fcm.open_fcm(account), messages(google_tokens(), "android"))
 
 
+def _played(account: A, base_url: str, where: Place) -> A:
+    """The account as it is at its emulator."""
+    return msgspec.structs.replace(account, base_url=base_url, ca_pem=where.address.ca_pem.encode(), emulated=True)
+
+
 async def open_apns(where: Place) -> Client:
     """See `providers.apns`."""
     from tidings.providers import apns  # noqa: PLC0415
 
-    account = msgspec.structs.replace(
-        apns.parse_apns_account(where.address.apns_account),
-        base_url=where.address.apns_url,
-        ca_pem=where.address.ca_pem.encode(),
-        emulated=True,
-    )
+    account = _played(apns.parse_apns_account(where.address.apns_account), where.address.apns_url, where)
     return client_of(await apns.open_apns(account), messages(apple_tokens(), "ios"))
 
 
@@ -177,28 +179,16 @@ async def open_smtp(where: Place) -> Client:
 async def open_twilio(where: Place) -> Client:
     """See `providers.twilio`."""
     from tidings.providers import twilio  # noqa: PLC0415
-    from tidings.providers.twilio_account import parse_twilio_account  # noqa: PLC0415
 
-    account = msgspec.structs.replace(
-        parse_twilio_account(where.address.twilio_account),
-        base_url=where.address.twilio_url,
-        ca_pem=where.address.ca_pem.encode(),
-        emulated=True,
-    )
+    account = _played(twilio.parse_twilio_account(where.address.twilio_account), where.address.twilio_url, where)
     return client_of(await twilio.open_twilio(account), messages(numbers(), ""))
 
 
 async def open_vonage(where: Place) -> Client:
     """See `providers.vonage`."""
     from tidings.providers import vonage  # noqa: PLC0415
-    from tidings.providers.vonage_account import parse_vonage_account  # noqa: PLC0415
 
-    account = msgspec.structs.replace(
-        parse_vonage_account(where.address.vonage_account),
-        base_url=where.address.vonage_url,
-        ca_pem=where.address.ca_pem.encode(),
-        emulated=True,
-    )
+    account = _played(vonage.parse_vonage_account(where.address.vonage_account), where.address.vonage_url, where)
     return client_of(await vonage.open_vonage(account), messages(numbers(), ""))
 
 

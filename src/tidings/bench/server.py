@@ -22,7 +22,7 @@ from tidings.api.auth import SEND
 from tidings.api.services import Call
 from tidings.app import App, Role
 from tidings.bench import bodies
-from tidings.bench.broker import servers_of_the_environment
+from tidings.bench.broker import FIELDS, servers_of_the_environment
 from tidings.bench.child import allow_many_files, obey
 from tidings.bench.commands import Database, DeliverAll, Delivered, Serve, Serving
 from tidings.notifications import Notification
@@ -71,17 +71,7 @@ def settings_of(wanted: Serve) -> Settings:
         max_backlog=MOST_TASKS,
         log_level="warning",
         demo=False,
-        rabbitmq_host=servers.rabbitmq_host,
-        rabbitmq_port=servers.rabbitmq_port,
-        rabbitmq_user=servers.rabbitmq_user,
-        rabbitmq_password=servers.rabbitmq_password,
-        rabbitmq_tls=servers.rabbitmq_tls,
-        rabbitmq_ca_file=servers.rabbitmq_ca_file,
-        redis_host=servers.redis_host,
-        redis_port=servers.redis_port,
-        redis_password=servers.redis_password,
-        redis_tls=servers.redis_tls,
-        redis_ca_file=servers.redis_ca_file,
+        **{field: getattr(servers, field) for field in FIELDS},
     )
 
 
