@@ -120,8 +120,8 @@ async def exchange(
     """Send `request` once and read its answer up to `limit` bytes. The deadline is the client's.
 
     `header_names`: the answer's headers to keep, lower case. `bodiless`: a status whose answers have no body; none is
-    waited for, which saves a tenth of a call. `plain`: a status whose headers are not
-    needed. Twice is as safe as the request itself is.
+    waited for, which saves a tenth of a call. `plain`: a status whose headers are not needed. Twice is as safe as the
+    request itself is.
     """
     task = asyncio.current_task()
     cancelled_before = 0 if task is None else task.cancelling()

@@ -24,7 +24,8 @@ SELECT id, provider, name, priority, enabled, summary, rate_per_s, burst, most_a
 FROM provider_accounts WHERE project_id = $1 AND id = $2
 
 -- name: change
--- What is null stays, limits stay unless $9, at_most_once unless $13. New credentials bring their own end, about which nobody was warned yet.
+-- What is null stays, limits stay unless $9, at_most_once unless $13. New credentials bring their own end, about which
+-- nobody was warned yet.
 UPDATE provider_accounts SET
     name = coalesce($3, name),
     priority = coalesce($4, priority),

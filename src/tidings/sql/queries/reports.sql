@@ -21,7 +21,8 @@ LIMIT 1
 
 -- name: whose
 -- The users of notifications, with their present addresses.
-SELECT v.notification_id, n.user_id, CASE v.channel WHEN 'email' THEN u.email WHEN 'sms' THEN coalesce(u.number, u.phone) END AS address
+SELECT v.notification_id, n.user_id,
+    CASE v.channel WHEN 'email' THEN u.email WHEN 'sms' THEN coalesce(u.number, u.phone) END AS address
 FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS v(project_id, notification_id, channel)
 JOIN notifications n ON n.id = v.notification_id AND n.project_id = v.project_id
 LEFT JOIN users u ON u.id = n.user_id AND u.project_id = n.project_id
