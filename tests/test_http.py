@@ -1,15 +1,23 @@
-"""Calls to vendors that are cancelled."""
+"""Calls to vendors: what is repeated, what must not be, and what is cancelled."""
 
 import asyncio
+import contextlib
+import gc
+import os
 import socket
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
 
-from tidings.http import Answer, Failure, exchange, open_client
+from tidings.emulators import certificate
+from tidings.http import Answer, Failure, open_client, request
 
 LATEST_S = 20.0
+Served = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[bool]]
+
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -45,7 +53,7 @@ async def test_a_call_that_ends_as_it_is_cancelled_is_cancelled(answer: bytes) -
     client = open_client(timeout_s=LATEST_S, system_proxy=False)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     async with server, asyncio.timeout(LATEST_S):
-        peer.caller = asyncio.create_task(exchange(client.post(url).build_streamed()))
+        peer.caller = asyncio.create_task(client.send(request("POST", url, {})))
         await asyncio.wait([peer.caller])
         assert peer.caller.cancelled()
     await client.close()
@@ -61,6 +69,152 @@ async def test_a_deadline_around_a_call_stays_a_deadline() -> None:
     async with server:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await exchange(client.post(url).build_streamed())
+                await client.send(request("POST", url, {}))
     await client.close()
     peer.close()
+
+
+@asynccontextmanager
+async def served(serve_one: Served) -> AsyncIterator[str]:
+    """A server: `serve_one` answers each request, numbered from 1 over all connections; False closes the connection."""
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = next(
+                    (line[16:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b"0"
+                )
+                await reader.readexactly(int(size))
+                count += 1
+                if not await serve_one(reader, writer, count):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_what_a_kept_connection_may_have_taken_is_not_sent_again() -> None:
+    """The server takes the second request and closes without a word: a text message may be on its way."""
+    taken: list[int] = []
+
+    async def serve_one(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
+        taken.append(number)
+        if number == 1:
+            writer.write(OK)
+        return number == 1
+
+    async with served(serve_one) as url, open_client(timeout_s=LATEST_S, system_proxy=False) as client:
+        asked = request("POST", url, {})
+        assert await client.send(asked, b"first") == Answer(200, b"{}", {})
+        assert await client.send(asked, b"second") == Failure(
+            False, True, "the connection broke: it was closed before the answer"
+        )
+        assert taken == [1, 2]
+
+
+async def test_a_kept_connection_that_is_gone_costs_no_message() -> None:
+    """It was closed while nothing was under way. libcurl looks at those that were idle for a second."""
+
+    async def serve_one(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
+        writer.write(OK)
+        return False
+
+    async with served(serve_one) as url, open_client(timeout_s=LATEST_S, system_proxy=False) as client:
+        assert isinstance(await client.send(request("POST", url, {}), b"x"), Answer)
+        await asyncio.sleep(1.2)
+        assert isinstance(await client.send(request("POST", url, {}), b"x"), Answer)
+
+
+async def test_closing_ends_what_is_under_way_as_a_failure() -> None:
+    async def serve_one(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
+        await asyncio.sleep(LATEST_S)
+        return False
+
+    async with served(serve_one) as url:
+        client = open_client(timeout_s=LATEST_S, system_proxy=False)
+        call = asyncio.create_task(client.send(request("POST", url, {}), b"x"))
+        await asyncio.sleep(0.05)
+        await client.close()
+        assert await call == Failure(False, True, "the connection broke: the client is closed")
+        await client.close()
+        assert client.closed
+
+
+async def test_closing_later_lets_what_is_under_way_end() -> None:
+    async def serve_one(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
+        await asyncio.sleep(0.1)
+        writer.write(OK)
+        return True
+
+    async with served(serve_one) as url:
+        client = open_client(timeout_s=0.5, system_proxy=False)
+        call = asyncio.create_task(client.send(request("POST", url, {}), b"x"))
+        client.close_later()
+        assert isinstance(await call, Answer)
+        await asyncio.sleep(2)
+        assert client.closed
+
+
+async def test_a_cancelled_call_leaves_the_client_usable() -> None:
+    async def serve_one(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
+        if number == 1:
+            await asyncio.sleep(LATEST_S)
+        writer.write(OK)
+        return True
+
+    async with served(serve_one) as url, open_client(timeout_s=LATEST_S, system_proxy=False) as client:
+        call = asyncio.create_task(client.send(request("POST", url, {}), b"x"))
+        await asyncio.sleep(0.05)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        assert isinstance(await client.send(request("POST", url, {}), b"x"), Answer)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("https://example.org/", {"x-one": "a\r\nx-two: b"}),
+        ("https://example.org/", {"x-one\r\nx-two": "b"}),
+        ("https://example.org/", {"x-one": "ü"}),
+        ("https://example.org/a b", {}),
+        ("https://example.org/\r\n", {}),
+        ("https://example.org\\@inside/", {}),
+        ("file:///etc/passwd", {}),
+        ("example.org", {}),
+    ],
+)
+def test_what_can_not_be_said_in_http_is_refused(url: str, headers: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="can't be"):
+        request("POST", url, headers)
+
+
+def roots() -> int:
+    """How many files of certificates this process has open."""
+    found = 0
+    for file in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that listed them
+            found += "tidings-roots" in os.readlink(f"/proc/self/fd/{file}")
+    return found
+
+
+async def test_a_client_let_go_of_leaves_no_file_open() -> None:
+    gc.collect()
+    before = roots()
+    client = open_client(timeout_s=1, ca_pem=certificate.make().ca_pem, system_proxy=False)
+    assert roots() == before + 1
+    await client.close()
+    del client
+    gc.collect()
+    assert roots() == before

@@ -27,9 +27,9 @@ LAYERS = {
     "nouns": """accounts arrivals backlog broadcasts dead_letters deliveries devices endpoints events idempotency ledger
                 notifications preferences projects relay reporting reports routing schedules suppressions tasks
                 templates topics users""",
-    "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate operations partitions
-                providers queue quiet_hours signing sql supervise turns vault""",
-    "ground": "__init__ account_limits clock discreet errors settings tls tls_settings vendor_settings",
+    "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate multi operations
+                partitions providers queue quiet_hours signing sql supervise turns vault""",
+    "ground": "__init__ account_limits clock curl discreet errors settings tls tls_settings vendor_settings",
 }
 RANKS = {part: rank for rank, parts in enumerate(reversed(LAYERS.values())) for part in parts.split()}
 EDGES = LAYERS["edges"].split()

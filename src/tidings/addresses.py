@@ -13,13 +13,10 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from cryptography.x509 import load_pem_x509_certificates
+import pycurl
 from msgspec import Struct
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.http import Url
 
 from tidings import http
 
@@ -33,6 +30,8 @@ Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 _AUTHORITY = re.compile(r"[A-Za-z]+://([^/?#]+)")
 # Everything in IPv6 outside of this is for special purposes or not given out (RFC 4291 §2.4).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_USUAL_PORTS = {"https": 443, "http": 80}
 _LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 BLOCKED: tuple[tuple[Network, str], ...] = tuple(
@@ -132,18 +131,23 @@ def check_url(text: str, guard: Guard) -> Target:
         raise AddressRefused(f"the URL is longer than {MAX_URL_CHARS} characters")
     if "\\" in text or not text.isprintable() or " " in text:
         raise AddressRefused("the URL holds a blank, a backslash or a control character")
+    if not text.isascii():
+        raise AddressRefused("the URL must be in ASCII: a name in other letters is written xn--…")
     try:
-        url = Url(text)
-    except ValueError:
+        url = pycurl.CurlUrl(text)
+        port = int(url.getpart(pycurl.UPART_PORT, pycurl.U_DEFAULT_PORT))
+        host = url.host = (url.host or "").lower()
+    except pycurl.error:
         raise AddressRefused("the URL can't be read") from None
-    host, port = url.host_str, url.port_or_known_default
     # The parser forgives a missing or third slash; what stands here must be what anybody else reads, too.
     authority = _AUTHORITY.match(text)
     if not host or not port or authority is None:
         raise AddressRefused("the URL must begin with a scheme, :// and a host")
     if "@" in authority[1]:
         raise AddressRefused("the URL must not hold a user or password")
-    literal = url.domain is None
+    if url.zoneid is not None:
+        raise AddressRefused("the address belongs to one network interface")
+    literal = _is_number(host)
     if literal:
         _check_literal(host.strip("[]"), guard)
     else:
@@ -151,11 +155,14 @@ def check_url(text: str, guard: Guard) -> Target:
     local = guard.loopback and (literal or host == "localhost")
     if not local and url.scheme not in guard.schemes:
         raise AddressRefused(f"the URL must begin with {' or '.join(sorted(guard.schemes))}")
-    if url.scheme not in ("https", "http"):
+    if url.scheme not in _USUAL_PORTS:
         raise AddressRefused("the URL must begin with https")
     if not local and port not in guard.ports:
         raise AddressRefused("the port is not one that may be called")
-    return Target(str(url), url.origin_ascii, host, port, literal)
+    if port == _USUAL_PORTS[url.scheme]:
+        url.port = None
+    origin = f"{url.scheme}://{host}" if url.port is None else f"{url.scheme}://{host}:{port}"
+    return Target(url.url, origin, host, port, literal)
 
 
 async def resolve(target: Target, guard: Guard, lookup: Lookup | None = None) -> tuple[str, ...]:
@@ -187,47 +194,14 @@ async def system_lookup(host: str, port: int) -> Sequence[str]:
 
 
 def open_pinned(
-    target: Target,
-    address: str,
-    *,
-    timeout_s: float,
-    ca_pem: bytes | None = None,
-    default_headers: dict[str, str] | None = None,
-) -> Client:
-    """A client whose calls to `target`'s host go to `address`, with the name in Host and SNI.
+    address: str, *, timeout_s: float, ca_pem: bytes | None = None, connections: int = http.MOST_CONNECTIONS
+) -> http.Client:
+    """A client whose calls all go to `address`, with the name that the URL says in Host and SNI.
 
-    Its bounds are those of `http.open_client`; it ignores proxies (a proxy would resolve the name anew). It
-    must be used for `target`'s origin only. Takes about 10 ms (the root certificates): not on the event loop.
+    Its bounds are those of `http.open_client`; it ignores proxies (a proxy would resolve the name anew). It is to be
+    used for the origin only whose address this is.
     """
-    builder = (
-        ClientBuilder()
-        .user_agent("tidings")
-        .follow_redirects(False)
-        .referer(False)
-        .no_proxy()
-        .timeout(timedelta(seconds=timeout_s))
-        .connect_timeout(timedelta(seconds=min(http.CONNECT_TIMEOUT_S, timeout_s)))
-        .pool_idle_timeout(timedelta(seconds=http.IDLE_TIMEOUT_S))
-        .tcp_nodelay(True)
-        .tcp_keepalive(timedelta(seconds=60))
-        .tcp_user_timeout(timedelta(seconds=timeout_s + http.PING_TIMEOUT_S))
-        .gzip(False)
-        .brotli(False)
-        .zstd(False)
-        .deflate(False)
-        .http2(True)
-        .http2_keep_alive_interval(timedelta(seconds=http.PING_INTERVAL_S))
-        .http2_keep_alive_timeout(timedelta(seconds=http.PING_TIMEOUT_S))
-        .http2_keep_alive_while_idle(False)
-    )
-    if not target.literal:
-        builder = builder.resolve(target.host, address, target.port)
-    if default_headers:
-        builder = builder.default_headers(default_headers)
-    if ca_pem is not None:
-        load_pem_x509_certificates(ca_pem)  # the builder takes bytes that hold no certificate without a word
-        builder = builder.add_root_certificate_pem(ca_pem)
-    return builder.build()
+    return http.open_client(timeout_s=timeout_s, ca_pem=ca_pem, connections=connections, pinned_to=address)
 
 
 def matches(host: str, patterns: Sequence[str]) -> bool:
@@ -236,6 +210,14 @@ def matches(host: str, patterns: Sequence[str]) -> bool:
         if host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) >= len(pattern)):
             return True
     return False
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _check_literal(host: str, guard: Guard) -> None:
@@ -251,7 +233,9 @@ def _check_literal(host: str, guard: Guard) -> None:
 
 
 def _check_name(host: str, guard: Guard) -> None:
-    if not all(host.split(".")):  # a dot at the end too: the same place by another name
+    labels = host.split(".")
+    # A dot at the end too: the same place by another name. Some resolvers read a number at the end as an address.
+    if not all(labels) or _NUMBER.fullmatch(labels[-1]):
         raise AddressRefused("the host is not a name that can be called")
     if host == "localhost" or host.endswith(".localhost"):
         if not guard.loopback:

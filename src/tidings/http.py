@@ -1,150 +1,211 @@
 """Outgoing HTTP to vendors: clients with deadlines and bounds, and failures as values.
 
-A call is made from a prepared `StreamRequest` (see `exchange`). Its answer is an `Answer`, read up to a
-bound; whatever the network does instead is a `Failure`. Nothing here raises for the other side's behaviour.
+A `Request` is prepared once and sent many times, each time with its own body. What comes back is an `Answer`, read up
+to a bound; whatever the network does instead is a `Failure`. Nothing here raises for the other side's behaviour.
+
+The calls are libcurl's, on the event loop and without a thread; docs/decisions/0012 says why, and `curl.py` how.
 """
 
 import asyncio
+import base64
+import contextlib
 import re
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple, Self
 
-from cryptography.x509 import load_pem_x509_certificates
-from msgspec import Struct
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import DetailedPyreqwestError, RequestError, RequestTimeoutError
-from pyreqwest.request import StreamRequest
+import pycurl
 
-from tidings.discreet import Discreet
+from tidings.curl import MAX_ANSWER_BYTES, Answer, Connecting, Failure, Handle, Request
+from tidings.multi import Multi
 
-MAX_ANSWER_BYTES = 64 * 1024
-"""No vendor answer that we understand comes near this; what is longer is cut here and the rest never read."""
-
-CONNECT_TIMEOUT_S = 5.0
-PING_INTERVAL_S = 20.0
-PING_TIMEOUT_S = 10.0
-IDLE_TIMEOUT_S = 300.0
 LEAST_WAIT_S = 1.0
 MOST_WAIT_S = 3600.0
 
-_URL = re.compile(r"[\s:(]*https?://\S*")
+MOST_CONNECTIONS = 128
+
+_MOST_IDLE = 1024  # handles that wait for the next call; one takes about 10 KB
+_AGAIN_AT_MOST = 16  # a peer that says GOAWAY over and over; in each round the calls share one new connection
+_LATER_S = 1.0
+_FIRST_S = 0.5  # then it is the answer that takes its time
+_URL = re.compile(r"https?://[!-\[\]-~]+")  # printable ASCII without a backslash
+_LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\x20-\x7e]*")
+_CLOSED = "the client is closed"
 
 
-class Answer(Discreet, frozen=True):
-    """What came back. `headers` holds only those that were asked for and present, by lower-case name.
+def request(method: str, url: str, headers: Mapping[str, str]) -> Request:
+    """A request without its body. ValueError for what can't be said in HTTP, such as a line break in a header.
 
-    `cut`: the body was longer than the bound and `body` is its beginning.
+    `url`: http or https, ASCII. `headers`: by name; values in printable ASCII.
     """
+    return extended(Request(method, "", ()), url, headers)
 
-    status: int
+
+def extended(base: Request, url: str, headers: Mapping[str, str]) -> Request:
+    """`base` with another URL and more headers. ValueError as `request`."""
+    if not _URL.fullmatch(url):
+        raise ValueError("the URL can't be called: it must begin with https:// and hold no blanks or backslashes")
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    for line in lines:
+        if not _LINE.fullmatch(line):
+            raise ValueError(f"the header {line.partition(':')[0]!r} can't be sent: its value must be printable ASCII")
+    return Request(base.method, url, (*base.lines, *lines))
+
+
+class _Call(NamedTuple):
+    request: Request
     body: bytes
-    headers: dict[str, str]
-    cut: bool = False
+    keep: Collection[str]
+    limit: int
+    plain: int | None
 
 
-class Failure(Struct, frozen=True):
-    """No whole answer came. `detail` is a short sentence without the URL (a URL can be a secret).
+class Client:
+    """Connections that are kept, and calls over them. Made by `open_client`; use it from one event loop."""
 
-    `timed_out`: the deadline passed, else the connection failed.
-    `maybe_sent`: the other side may have taken the request. False only when no connection was ever made.
-    """
+    def __init__(self, connecting: Connecting) -> None:
+        self._connecting = connecting
+        self._multi = Multi(connecting.of_all())
+        self._idle: list[Handle] = []
+        self._closed = False
+        self._cold = connecting.http2_only
+        self._first: asyncio.Event | None = None
 
-    timed_out: bool
-    maybe_sent: bool
-    detail: str
+    @property
+    def closed(self) -> bool:
+        """Whether it can't be used any more."""
+        return self._closed
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def send(
+        self,
+        request: Request,
+        body: bytes = b"",
+        *,
+        keep: Collection[str] = (),
+        limit: int = MAX_ANSWER_BYTES,
+        plain: int | None = None,
+    ) -> Answer | Failure:
+        """Send once and read the answer up to `limit` bytes. Twice is as safe as the request itself is.
+
+        What the peer surely did not take, because the connection was gone before, or by its word (RFC 9113 §8.7), is
+        sent again at once. `keep`: the answer's headers that are wanted, lower case. `plain`: a status whose headers
+        are not needed.
+        """
+        if self._closed:
+            return Failure(False, False, _CLOSED)
+        call = _Call(request, body, keep, limit, plain)
+        ends_at = time.monotonic() + self._connecting.timeout_s
+        handle = self._idle.pop() if self._idle else Handle(self._connecting)
+        answer = await (self._first_alone(handle, call) if self._cold else self._once(handle, call))
+        if self._closed or len(self._idle) >= _MOST_IDLE:
+            handle.curl.close()
+        else:
+            self._idle.append(handle)
+        return answer if not handle.untaken else await self._again(call, answer, ends_at)
+
+    async def close(self) -> None:
+        """Close the connections; calls under way end as a Failure. Twice is safe."""
+        self.close_now()
+
+    def close_later(self) -> None:
+        """Close when all calls that are under way must have ended."""
+        asyncio.get_running_loop().call_later(self._connecting.timeout_s + _LATER_S, self.close_now)
+
+    def close_now(self) -> None:
+        """`close`, for who can't wait."""
+        if self._closed:
+            return
+        self._closed = True
+        self._multi.close(pycurl.error(pycurl.E_ABORTED_BY_CALLBACK, _CLOSED))
+        while self._idle:
+            self._idle.pop().curl.close()
+
+    async def _once(self, handle: Handle, call: _Call) -> Answer | Failure:
+        try:
+            handle.prepare(call.request, call.body, call.limit)
+            await self._multi.perform(handle.curl)
+        except pycurl.error as error:
+            return handle.ended(error, call.keep)
+        self._cold = False
+        return handle.answer(call.keep, call.plain)
+
+    async def _first_alone(self, handle: Handle, call: _Call) -> Answer | Failure:
+        """Over a new HTTP/2 connection: with the first answer comes how many calls the peer takes at once."""
+        if self._first is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_S):
+                    await self._first.wait()
+            return await self._once(handle, call)
+        self._first = first = asyncio.Event()
+        try:
+            return await self._once(handle, call)
+        finally:
+            self._first = None
+            first.set()
+
+    async def _again(self, call: _Call, answer: Answer | Failure, ends_at: float) -> Answer | Failure:
+        """What was not taken, over another connection, until `ends_at`."""
+        for _ in range(_AGAIN_AT_MOST):
+            left_s = ends_at - time.monotonic()
+            if self._closed or left_s <= 0:
+                break
+            self._cold = self._connecting.http2_only
+            handle = Handle(self._connecting, left_s)
+            answer = await self._first_alone(handle, call)
+            handle.curl.close()
+            if not handle.untaken:
+                break
+        return answer
 
 
 def open_client(
     *,
     timeout_s: float,
     ca_pem: bytes | None = None,
+    certificate_pem: bytes | None = None,
     http2_only: bool = False,
     system_proxy: bool = True,
-    default_headers: dict[str, str] | None = None,
+    connections: int = MOST_CONNECTIONS,
+    pinned_to: str = "",
+    keep_idle: bool = False,
 ) -> Client:
-    """One client: its own connection pool, a total deadline for each call, no redirects, no decompression.
+    """One client: its own connections, a total deadline for each call, no redirects, no decompression.
 
-    `timeout_s` counts from the call until the body's end, waiting for a free HTTP/2 stream included.
-    `ca_pem`: PEM certificates to trust beside the built-in roots; ValueError if none of it can be read.
-    `http2_only`: speak HTTP/2 at once (over TLS by ALPN, on plain HTTP by prior knowledge, RFC 9113 §3.3).
-    A burst on a cold client then shares one handshake; with negotiation each waiting call opens a connection
-    of its own (63 were counted for 500 calls). `system_proxy` False: HTTPS_PROXY is ignored.
+    `timeout_s` counts from the call until the body's end, waiting for a connection or a free HTTP/2 stream included.
+    `ca_pem`: PEM certificates to trust beside the usual roots; ValueError if none of it can be read. `certificate_pem`:
+    a certificate and its key to show. `http2_only`: speak HTTP/2 (over TLS by ALPN, on plain HTTP by prior knowledge,
+    RFC 9113 §3.3), over one connection. `system_proxy` False: HTTPS_PROXY is ignored. `connections`: at most so many;
+    over HTTP/1.1 each carries one call at a time, over HTTP/2 as many as the peer allows. `pinned_to`: an IP address
+    that every connection goes to, whatever the URL says; the URL's host stays in Host and SNI. `keep_idle`: a
+    connection is kept however long nothing is sent.
 
-    `close` ends the calls. An HTTP/2 connection goes only with the last reference to its client, and one with a call
-    whose sender was cancelled at that call's deadline: who closes a client lets go of it, too.
+    A burst on a cold client shares one handshake: the calls wait to see whether it speaks HTTP/2.
     """
-    builder = (
-        ClientBuilder()
-        .user_agent("tidings")
-        .follow_redirects(False)
-        .referer(False)
-        .timeout(timedelta(seconds=timeout_s))
-        .connect_timeout(timedelta(seconds=min(CONNECT_TIMEOUT_S, timeout_s)))
-        .pool_idle_timeout(timedelta(seconds=IDLE_TIMEOUT_S))
-        .tcp_nodelay(True)
-        .tcp_keepalive(timedelta(seconds=60))
-        .tcp_user_timeout(timedelta(seconds=timeout_s + PING_TIMEOUT_S))
-        # A compressed answer could unfold to any size, and vendors' answers are a few hundred bytes.
-        .gzip(False)
-        .brotli(False)
-        .zstd(False)
-        .deflate(False)
-        .http2(True)
-        # Pings only while calls wait for an answer: a peer may take idle pings for abuse (ENHANCE_YOUR_CALM).
-        .http2_keep_alive_interval(timedelta(seconds=PING_INTERVAL_S))
-        .http2_keep_alive_timeout(timedelta(seconds=PING_TIMEOUT_S))
-        .http2_keep_alive_while_idle(False)
+    return Client(
+        Connecting.of(
+            timeout_s=timeout_s,
+            ca_pem=ca_pem,
+            certificate_pem=certificate_pem,
+            http2_only=http2_only,
+            system_proxy=system_proxy,
+            connections=1 if http2_only else connections,
+            pinned_to=pinned_to,
+            keep_idle=keep_idle,
+        )
     )
-    if http2_only:
-        builder = builder.http2_prior_knowledge()
-    if not system_proxy:
-        builder = builder.no_proxy()
-    if default_headers:
-        builder = builder.default_headers(default_headers)
-    if ca_pem is not None:
-        # The builder takes bytes that hold no certificate without a word; this raises ValueError for them.
-        load_pem_x509_certificates(ca_pem)
-        builder = builder.add_root_certificate_pem(ca_pem)
-    return builder.build()
 
 
-async def exchange(
-    request: StreamRequest,
-    header_names: Iterable[str] = (),
-    limit: int = MAX_ANSWER_BYTES,
-    *,
-    bodiless: int | None = None,
-    plain: int | None = None,
-) -> Answer | Failure:
-    """Send `request` once and read its answer up to `limit` bytes. The deadline is the client's.
-
-    `header_names`: the answer's headers to keep, lower case. `bodiless`: a status whose answers have no body; none is
-    waited for, which saves a tenth of a call. `plain`: a status whose headers are not needed. Twice is as safe as the
-    request itself is.
-    """
-    task = asyncio.current_task()
-    cancelled_before = 0 if task is None else task.cancelling()
-    answer: Answer | Failure
-    try:
-        async with request as response:
-            status = response.status
-            headers = {}
-            if status != plain:
-                for name in header_names:
-                    value = response.get_header(name)
-                    if value is not None:
-                        headers[name] = value
-            # One byte more than wanted tells a whole body from a cut one. None: there is no body.
-            read = None if status == bodiless else await response.body_reader.read(limit + 1)
-        body = b"" if read is None else read.to_bytes()
-        answer = Answer(status, body[:limit], headers, cut=True) if len(body) > limit else Answer(status, body, headers)
-    except RequestError as error:
-        answer = _failure(error)
-    if task is not None and task.cancelling() > cancelled_before:
-        # A call that ends in the moment in which it is cancelled tells only how it ended, and its task would go on.
-        raise asyncio.CancelledError
-    return answer
+def basic_auth(user: str, secret: str) -> str:
+    """The value of an `Authorization` header (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
@@ -172,19 +233,16 @@ def clamp_wait_s(seconds: float) -> float:
     return min(MOST_WAIT_S, max(LEAST_WAIT_S, seconds))
 
 
-def _failure(error: RequestError) -> Failure:
-    causes = _causes(error)
-    # The exception's class does not tell: ConnectError and ConnectTimeoutError are also raised when a made
-    # connection breaks or stays silent. Only this cause means that no request can have left.
-    maybe_sent = "client error (Connect)" not in causes
-    if isinstance(error, RequestTimeoutError):
-        return Failure(True, maybe_sent, "no answer in time" if maybe_sent else "no connection in time")
-    what = "the connection broke" if maybe_sent else "could not connect"
-    # The first cause quotes the URL; the last one is the operating system's or the TLS library's own reason,
-    # which may end in a link to its manual.
-    reason = _URL.sub("", causes[-1] if len(causes) > 1 else error.message)
-    return Failure(False, maybe_sent, f"{what}: {reason}"[:200])
-
-
-def _causes(error: DetailedPyreqwestError) -> list[str]:
-    return [cause["message"] for cause in error.details.get("causes") or ()]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "Answer",
+    "Client",
+    "Failure",
+    "Request",
+    "basic_auth",
+    "clamp_wait_s",
+    "extended",
+    "open_client",
+    "request",
+    "retry_after_s",
+]

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tidings.http import Answer, Failure, exchange, open_client
+from tidings.http import Answer, Failure, open_client, request
 
 Peer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -32,8 +32,7 @@ async def peer(behave: Peer) -> AsyncIterator[str]:
 async def ask(url: str, timeout_s: float = 5.0, limit: int = 1000) -> Answer | Failure:
     client = open_client(timeout_s=timeout_s, system_proxy=False)
     try:
-        request = client.post(url).body_bytes(b"x").build_streamed()
-        return await exchange(request, ("retry-after", "x-none"), limit)
+        return await client.send(request("POST", url, {}), b"x", keep=("retry-after", "x-none"), limit=limit)
     finally:
         await client.close()
 
@@ -121,9 +120,8 @@ async def test_no_connection_means_that_nothing_was_sent() -> None:
 
 async def test_a_closed_client_is_a_failure() -> None:
     client = open_client(timeout_s=1, system_proxy=False)
-    request = client.post("http://127.0.0.1:1/").build_streamed()
     await client.close()
-    assert isinstance(await exchange(request), Failure)
+    assert isinstance(await client.send(request("POST", "http://127.0.0.1:1/", {})), Failure)
 
 
 def test_roots_that_hold_no_certificate_are_refused() -> None:

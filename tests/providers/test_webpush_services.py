@@ -10,7 +10,7 @@ from tidings.addresses import Target, check_url
 from tidings.providers.contract import Outcome, Paused, Reason, Rejected, Retry, Sent
 from tidings.providers.webpush import open_webpush
 from tidings.providers.webpush_account import WebPushAccount, check_account, guard_of
-from tidings.providers.webpush_services import CHECK_S, MOST_SERVICES, Lines, PushService, PushServices
+from tidings.providers.webpush_services import CHECK_S, MOST_SERVICES, Pinned, PushService, PushServices
 from tidings.providers.webpush_vapid import new_private_key
 
 KEY = new_private_key()
@@ -43,12 +43,12 @@ def target(host: str = "fcm.googleapis.com") -> Target:
     return check_url(f"https://{host}/x", guard_of(ACCOUNT))
 
 
-async def lines_of(services: PushServices, service: PushService) -> Lines | Outcome:
+async def pinned_of(services: PushServices, service: PushService) -> Pinned | Outcome:
     """After a check that was due has ended."""
-    found = await services.lines(service)
+    found = await services.pinned(service)
     if service.checking is not None:
         await service.checking
-        found = await services.lines(service)
+        found = await services.pinned(service)
     return found
 
 
@@ -57,12 +57,12 @@ async def test_a_crowd_shares_one_lookup() -> None:
     services = names.services()
     service = services.of(target())
     names.hold.clear()
-    waiting = [asyncio.create_task(services.lines(service)) for _ in range(100)]
+    waiting = [asyncio.create_task(services.pinned(service)) for _ in range(100)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     names.hold.set()
     found = (await asyncio.gather(*waiting, return_exceptions=True))[1:]
-    assert all(isinstance(each, Lines) and each.address == ONE for each in found)
+    assert all(isinstance(each, Pinned) and each.address == ONE for each in found)
     assert names.asked == 1
     await services.close()
 
@@ -71,18 +71,18 @@ async def test_connections_stay_while_the_address_is_among_the_answers() -> None
     names = Names()
     services = names.services()
     service = services.of(target())
-    first = await lines_of(services, service)
-    assert isinstance(first, Lines)
+    first = await pinned_of(services, service)
+    assert isinstance(first, Pinned)
     names.answer = [THREE, ONE]
     names.seconds += CHECK_S
-    again = await lines_of(services, service)
-    assert isinstance(again, Lines)
-    assert (again.lines is first.lines, again.address, again.addresses) == (True, ONE, (THREE, ONE))
+    again = await pinned_of(services, service)
+    assert isinstance(again, Pinned)
+    assert (again.client is first.client, again.address, again.addresses) == (True, ONE, (THREE, ONE))
     names.answer = [THREE]
     names.seconds += CHECK_S
-    moved = await lines_of(services, service)
-    assert isinstance(moved, Lines)
-    assert (moved.lines is first.lines, moved.address) == (False, THREE)
+    moved = await pinned_of(services, service)
+    assert isinstance(moved, Pinned)
+    assert (moved.client is first.client, moved.address) == (False, THREE)
     assert names.asked == 3
     await services.close()
 
@@ -91,10 +91,10 @@ async def test_a_check_goes_on_beside_the_calls() -> None:
     names = Names()
     services = names.services()
     service = services.of(target())
-    first = await services.lines(service)
+    first = await services.pinned(service)
     names.hold.clear()
     names.seconds += CHECK_S
-    assert await services.lines(service) is first
+    assert await services.pinned(service) is first
     names.hold.set()
     await services.close()
 
@@ -103,11 +103,11 @@ async def test_without_dns_the_checked_address_goes_on_and_a_new_service_waits()
     names = Names()
     services = names.services()
     service = services.of(target())
-    first = await lines_of(services, service)
+    first = await pinned_of(services, service)
     names.answer = None
     names.seconds += CHECK_S
-    assert await lines_of(services, service) is first
-    got = await services.lines(services.of(target("web.push.apple.com")))
+    assert await pinned_of(services, service) is first
+    got = await services.pinned(services.of(target("web.push.apple.com")))
     assert isinstance(got, Retry)
     await services.close()
 
@@ -116,10 +116,10 @@ async def test_a_name_that_leads_inside_later_is_not_called_any_more() -> None:
     names = Names()
     services = names.services()
     service = services.of(target())
-    assert isinstance(await lines_of(services, service), Lines)
+    assert isinstance(await pinned_of(services, service), Pinned)
     names.answer = [ONE, "169.254.169.254"]
     names.seconds += CHECK_S
-    got = await lines_of(services, service)
+    got = await pinned_of(services, service)
     assert isinstance(got, Rejected)
     assert got.reason is Reason.FORBIDDEN_ADDRESS
     await services.close()

@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import msgspec
-from pyreqwest.client import ClientBuilder
 
 from tidings import signing
 from tidings.bench import bodies
 from tidings.bench.client import Client, Opener, Place
 from tidings.errors import SetupError
+from tidings.http import Answer, open_client, request
 from tidings.providers.contract import Message, Provider, Sent
 from tidings.providers.webpush_subscription import parse_subscription
 
@@ -74,23 +73,21 @@ async def subscriptions(where: Place) -> list[str]:
 
     Raises `SetupError` when the emulator makes none.
     """
-    builder = ClientBuilder().no_proxy().timeout(timedelta(seconds=TIMEOUT_S))
+    asking = request("POST", f"{where.address.plain_url}/browsers", {"content-type": "application/json"})
     turns = asyncio.Semaphore(MADE_AT_ONCE)
-    async with builder.build() as client:
+    client = open_client(timeout_s=TIMEOUT_S, system_proxy=False)
 
-        async def subscribe(n: int) -> str:
-            async with turns:
-                answer = (
-                    await client.post(f"{where.address.plain_url}/browsers")
-                    .body_json({"id": f"bench-{n}"})
-                    .build()
-                    .send()
-                )
-                if answer.status >= 300:
-                    raise SetupError(f"the emulator makes no browser: {answer.status}")
-                return await answer.text()
+    async def subscribe(n: int) -> str:
+        async with turns:
+            answer = await client.send(asking, msgspec.json.encode({"id": f"bench-{n}"}))
+            if not isinstance(answer, Answer) or answer.status >= 300:
+                raise SetupError(f"the emulator makes no browser: {answer}")
+            return answer.body.decode()
 
+    try:
         return list(await asyncio.gather(*(subscribe(n) for n in range(PEOPLE))))
+    finally:
+        await client.close()
 
 
 def client_of(provider: Provider, made: Sequence[Message]) -> Client:

@@ -13,7 +13,8 @@ from msgspec import Struct
 from tidings.bench import bodies
 from tidings.bench.probe import AT_KEY
 from tidings.emulators import address
-from tidings.http import open_client
+from tidings.errors import SetupError
+from tidings.http import Answer, open_client, request
 
 TIMEOUT_S = 10.0
 LATE_S = 20.0  # what is not there so long after the first look is missing
@@ -69,9 +70,10 @@ class Phones:
 
     async def _messages(self, user_id: int) -> list[_Message]:
         url = f"{self._url}/phones/{quote(bodies.device_token(user_id), safe='')}/messages"
-        async with self._client.get(url).build_streamed() as response:
-            read = await response.body_reader.read(MOST_BYTES)
-        return _decode(read.to_bytes() if read is not None else b"").messages
+        answer = await self._client.send(request("GET", url, {}), limit=MOST_BYTES)
+        if not isinstance(answer, Answer):
+            raise SetupError(f"an emulator does not answer: {answer.detail}")
+        return _decode(answer.body).messages
 
     async def close(self) -> None:
         """Close the connections."""

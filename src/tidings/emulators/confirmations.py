@@ -7,15 +7,13 @@ import asyncio
 import ipaddress
 import logging
 import random
-from datetime import timedelta
 from urllib.parse import urlsplit
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
+from tidings.http import Answer, Client, open_client, request
 
 log = logging.getLogger(__name__)
 
-_DEADLINE = timedelta(seconds=5)
+_DEADLINE_S = 5.0
 _WORKERS = 32
 _MAX_WAITING = 100_000
 _DELAY_S = (0.02, 0.05)
@@ -42,28 +40,24 @@ class Confirmations:
             log.log(self._level, "receipt not called: the address is not on this machine, or too many wait")
             return
         if self._client is None:
-            self._client = ClientBuilder().no_proxy().follow_redirects(False).timeout(_DEADLINE).build()
+            self._client = open_client(timeout_s=_DEADLINE_S, system_proxy=False)
             self._workers = [asyncio.create_task(self._work(self._client)) for _ in range(_WORKERS)]
         self._waiting += 1
         asyncio.get_running_loop().call_later(random.uniform(*_DELAY_S), self._queue.put_nowait, url)
 
     async def _work(self, client: Client) -> None:
-        while not self._closed:  # a call that fails as it is cancelled swallows the cancellation
+        while True:
             url = await self._queue.get()
             try:
-                response = await client.post(url).build().send()
-                await response.bytes()
-            except PyreqwestError as error:
-                self.failed += 1
-                log.log(self._level, "receipt failed: %s", type(error).__name__)
-            else:
-                good = response.status < 300
-                self.confirmed += good
-                self.failed += not good
-                if not good:
-                    log.log(self._level, "receipt answered %d", response.status)
+                answer = await client.send(request("POST", url, {}))
             finally:
                 self._waiting -= 1
+            good = isinstance(answer, Answer) and answer.status < 300
+            self.confirmed += good
+            self.failed += not good
+            if not good:
+                said = answer.status if isinstance(answer, Answer) else answer.detail
+                log.log(self._level, "receipt failed: %s", said)
 
     def stopping(self) -> None:
         """The service that is called stops, and we with it: what it does not take any more is no news. Twice is
@@ -84,7 +78,7 @@ class Confirmations:
 def is_loopback(url: str) -> bool:
     """True for an http or https URL whose host is this machine, by number or as `localhost`."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(request("POST", url, {}).url)  # which refuses what two readers could understand differently
         host = parts.hostname or ""
         if parts.scheme not in ("http", "https"):
             return False

@@ -6,17 +6,15 @@ When the emulators are for this machine only, so are their webhooks: they can't 
 import asyncio
 import logging
 import random
-from datetime import timedelta
 
 from msgspec import Struct
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
 
 from tidings.emulators.confirmations import is_loopback
+from tidings.http import Answer, Client, open_client, request
 
 log = logging.getLogger(__name__)
 
-_DEADLINE = timedelta(seconds=10)
+_DEADLINE_S = 10.0
 _WORKERS = 32
 _MAX_WAITING = 100_000
 _TRIES = 4
@@ -54,7 +52,7 @@ class Callbacks:
             log.log(self._level, "webhook not posted: the address is not on this machine, or too many wait")
             return
         if self._client is None:
-            self._client = ClientBuilder().no_proxy().follow_redirects(False).timeout(_DEADLINE).build()
+            self._client = open_client(timeout_s=_DEADLINE_S, system_proxy=False)
             self._workers = [asyncio.create_task(self._work(self._client)) for _ in range(_WORKERS)]
         self._waiting += 1
         self._in(post.delay_s + random.uniform(0, 0.02), post, 1)
@@ -78,7 +76,7 @@ class Callbacks:
         asyncio.get_running_loop().call_later(delay_s, self._queue.put_nowait, (post, number))
 
     async def _work(self, client: Client) -> None:
-        while not self._closed:  # a call that fails as it is cancelled swallows the cancellation
+        while True:
             post, number = await self._queue.get()
             status = await self._post(client, post)
             if (status == 0 or status >= 500) and number < _TRIES:
@@ -92,12 +90,9 @@ class Callbacks:
                 log.log(self._level, "webhook failed: %s", status or "no answer")
 
     async def _post(self, client: Client, post: Post) -> int:
-        request = client.post(post.url)
-        for name, value in post.headers:
-            request = request.header(name, value)
         try:
-            response = await request.body_bytes(post.body).build().send()
-            await response.bytes()
-        except (PyreqwestError, ValueError):  # ValueError: not a URL
+            asked = request("POST", post.url, dict(post.headers))
+        except ValueError:  # not a URL
             return 0
-        return response.status
+        answer = await client.send(asked, post.body)
+        return answer.status if isinstance(answer, Answer) else 0

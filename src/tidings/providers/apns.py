@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from pyreqwest.request import RequestBody, StreamRequest
-
 from tidings.clock import now
-from tidings.http import Answer, Failure
-from tidings.providers.apns_account import ApnsAccount, ApnsAccountError, check, parse_apns_account
+from tidings.http import Answer, Failure, Request, extended, open_client, request
+from tidings.providers.apns_account import ApnsAccount, ApnsAccountError, check, identity, parse_apns_account
 from tidings.providers.apns_answers import Then, outcome_of, outcome_of_failure, read, row_for
-from tidings.providers.apns_connections import Connection, Connections, is_sent_away, open_client
+from tidings.providers.apns_connections import Connection, Connections
 from tidings.providers.apns_message import Push, build
 from tidings.providers.apns_token import ProviderToken, ProviderTokens
 from tidings.providers.contract import Message, Outcome, Sent
@@ -21,9 +19,6 @@ from tidings.providers.quoted import quotable
 
 REPEATS_REST_S = 60.0
 """After a repeat met a 5xx too: no more of them for that long, so that an ailing APNs gets no double load."""
-
-SENT_AWAY_AT_MOST = 2
-"""How often one message follows APNs to another connection before it is left to the worker."""
 
 _PREPARED_AT_MOST = 64
 
@@ -43,7 +38,16 @@ class ApnsProvider:
         self._monotonic = monotonic
         self._prefix = f"{account.url}/3/device/"
         self._repeat_from = float("-inf")
-        open_one = partial(open_client, account)
+        self._prepared: dict[tuple[str, str, str, str], Request] = {}
+        open_one = partial(
+            open_client,
+            timeout_s=account.timeout_s,
+            ca_pem=account.ca_pem,
+            certificate_pem=identity(account),
+            http2_only=True,
+            system_proxy=not account.emulated,
+            keep_idle=True,
+        )
         self._connections = {
             bundle_id: Connections(open_one, account.connections, monotonic)
             for bundle_id in (account.topic, *account.more_topics)
@@ -58,20 +62,15 @@ class ApnsProvider:
         return self._account.emulated
 
     async def send(self, message: Message) -> Outcome:
-        """One call, and one repeat where APNs sends it to another connection or its answer asks for it (see
-        `Then`). Repeating is safe for the person who is notified: `apns-id`, collapse id and payload are the
-        same."""
+        """One call, and one repeat where its answer asks for it (see `Then`). Repeating is safe for the person who is
+        notified: `apns-id`, collapse id and payload are the same."""
         push = build(message, self._account)
         if not isinstance(push, Push):
             return push
         connections = self._connections[push.bundle_id]
         token = self._tokens.current() if self._tokens is not None else None
         connection = connections.next()
-        answer = await connection.call(self._request(connection, push, token))
-        for _ in range(SENT_AWAY_AT_MOST):
-            if not (isinstance(answer, Failure) and is_sent_away(answer)):
-                break
-            answer = await connection.call(self._request(connection, push, token))
+        answer = await connection.call(self._request(push, token), push.payload)
         if isinstance(answer, Answer) and answer.status == 200:
             return Sent(push.apns_id)  # which its answer repeats
         if isinstance(answer, Answer):
@@ -109,44 +108,29 @@ class ApnsProvider:
                 following = None
         if following is None:
             return answer, token
-        second = await following.call(self._request(following, push, token))
+        second = await following.call(self._request(push, token), push.payload)
         if then is Then.AGAIN and isinstance(second, Answer) and second.status >= 500:
             self._repeat_from = self._monotonic() + REPEATS_REST_S
         return second, token
 
-    def _request(self, connection: Connection, push: Push, token: ProviderToken | None) -> StreamRequest:
+    def _request(self, push: Push, token: ProviderToken | None) -> Request:
         authorization = "" if token is None else token.value
         key = (authorization, push.topic, push.push_type, push.priority)
-        prepared = connection.prepared.get(key)
-        if prepared is None:
-            prepared = self._prepare(connection, key)
-        request = prepared.copy()
-        request.url = self._prefix + push.token
-        # Marked so, a value never enters the connection's compression table: each is used once, and Apple
-        # asks to keep the path and the token out of it.
-        insert = request.headers.insert
-        insert("apns-id", push.apns_id, is_sensitive=True)
-        insert("apns-expiration", push.expiration, is_sensitive=True)
+        prepared = self._prepared.get(key) or self._prepare(key)
+        own = {"apns-id": push.apns_id, "apns-expiration": push.expiration}
         if push.collapse_id is not None:
-            insert("apns-collapse-id", push.collapse_id, is_sensitive=True)
-        request.body = RequestBody.from_bytes(push.payload)
-        return request
+            own["apns-collapse-id"] = push.collapse_id
+        return extended(prepared, self._prefix + push.token, own)
 
-    def _prepare(self, connection: Connection, key: tuple[str, str, str, str]) -> StreamRequest:
-        """The part of a request that is the same for many: the cheapest way to one is then a copy."""
+    def _prepare(self, key: tuple[str, str, str, str]) -> Request:
+        """The part of a request that is the same for many."""
         authorization, topic, push_type, priority = key
-        if len(connection.prepared) >= _PREPARED_AT_MOST:
-            connection.prepared.clear()
-        builder = connection.client.post(self._prefix)
+        if len(self._prepared) >= _PREPARED_AT_MOST:
+            self._prepared.clear()
+        headers = {"apns-topic": topic, "apns-push-type": push_type, "apns-priority": priority}
         if authorization:
-            builder = builder.header("authorization", f"bearer {authorization}", is_sensitive=True)
-        prepared = (
-            builder.header("apns-topic", topic)
-            .header("apns-push-type", push_type)
-            .header("apns-priority", priority)
-            .build_streamed()
-        )
-        connection.prepared[key] = prepared
+            headers["authorization"] = f"bearer {authorization}"
+        prepared = self._prepared[key] = request("POST", self._prefix, headers)
         return prepared
 
 

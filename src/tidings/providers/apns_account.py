@@ -14,7 +14,13 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from tidings.discreet import Discreet
 from tidings.providers.account_checks import check_base_url, check_calls
@@ -144,10 +150,7 @@ def load_key(account: ApnsAccount) -> ec.EllipticCurvePrivateKey:
 def load_certificate(account: ApnsAccount) -> tuple[x509.Certificate, PrivateKeyTypes]:
     """The certificate of `certificate` and its key. ApnsAccountError: one is missing, or they are no pair."""
     key = _private_key(account.certificate, "certificate")
-    try:
-        chain = x509.load_pem_x509_certificates(account.certificate.encode())
-    except ValueError as error:
-        raise ApnsAccountError("certificate of the APNs account holds no PEM certificate") from error
+    chain = _certificates(account)
     mine = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     for leaf in chain:
         if leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == mine:
@@ -155,10 +158,32 @@ def load_certificate(account: ApnsAccount) -> tuple[x509.Certificate, PrivateKey
     raise ApnsAccountError("certificate of the APNs account: the key belongs to none of its certificates")
 
 
+def identity(account: ApnsAccount) -> bytes | None:
+    """What to show, PEM: the certificate, what stands between it and the root, and the key. None: the account has a
+    token's key instead. ApnsAccountError as `load_certificate`."""
+    if not account.certificate:
+        return None
+    leaf, key = load_certificate(account)
+    others = [other for other in _certificates(account) if other != leaf]
+    return b"".join(
+        [
+            *(each.public_bytes(Encoding.PEM) for each in (leaf, *others)),
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        ]
+    )
+
+
 def certificate_topic(account: ApnsAccount) -> str:
     """The bundle id that the certificate was made for (the UID of its subject), empty when it names none."""
     names = load_certificate(account)[0].subject.get_attributes_for_oid(x509.NameOID.USER_ID)
     return str(names[0].value) if names else ""
+
+
+def _certificates(account: ApnsAccount) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(account.certificate.encode())
+    except ValueError as error:
+        raise ApnsAccountError("certificate of the APNs account holds no PEM certificate") from error
 
 
 def _private_key(pem: str, field: str) -> PrivateKeyTypes:

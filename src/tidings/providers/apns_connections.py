@@ -8,17 +8,8 @@ and over as an attack, so a connection is replaced only for a reason, and not to
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
-from cryptography.x509 import load_pem_x509_certificates
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.request import StreamRequest
-
-from tidings.http import CONNECT_TIMEOUT_S, PING_TIMEOUT_S, Answer, Failure, exchange
-from tidings.providers.apns_account import ApnsAccount
-
-PING_INTERVAL_S = 60.0
-"""Also while nothing is sent: a connection that died unseen is found before the next push needs it."""
+from tidings.http import Answer, Client, Failure, Request
 
 WARM_S = 30.0
 """How long after its last answer a connection counts as tried. The pool may have opened another one since."""
@@ -26,21 +17,15 @@ WARM_S = 30.0
 LEAST_BETWEEN_S = 10.0
 """Between two replacements in one place: APNs takes rapid connecting and disconnecting for an attack."""
 
-# How the HTTP library words GOAWAY with NO_ERROR (RFC 9113 §6.8) and REFUSED_STREAM (§8.7); a test checks it.
-_SENT_AWAY = ("not a result of an error", "refused stream")
 _KEPT_HEADERS = ("apns-id", "retry-after")
 
 
 class Connection:
-    """One client with one HTTP/2 connection, in one of the places of `Connections`.
-
-    `prepared`: what the provider keeps for it (see `apns.py`).
-    """
+    """One client with one HTTP/2 connection, in one of the places of `Connections`."""
 
     def __init__(self, client: Client, place: int, monotonic: Callable[[], float]) -> None:
         self.client = client
         self.place = place
-        self.prepared: dict[tuple[str, ...], StreamRequest] = {}
         self._calls = 0
         self._drained: asyncio.Event | None = None
         self._monotonic = monotonic
@@ -48,7 +33,7 @@ class Connection:
         self._breaks = 0
         self._probe: asyncio.Future[Answer | Failure | None] | None = None
 
-    async def call(self, request: StreamRequest) -> Answer | Failure:
+    async def call(self, request: Request, payload: bytes) -> Answer | Failure:
         """Send once. On a connection that is not tried yet, one call goes ahead and the others wait for it.
 
         When that one finds nobody there, or is refused with a 403, the waiting ones get the same answer
@@ -58,13 +43,13 @@ class Connection:
         try:
             while self._monotonic() >= self._warm_until:
                 if self._probe is None:
-                    return await self._go_ahead(request)
+                    return await self._go_ahead(request, payload)
                 # Shielded: a waiting call that is cancelled must not take the others' answer away.
                 verdict = await asyncio.shield(self._probe)
                 if verdict is not None:
                     return verdict
             breaks = self._breaks
-            answer = await exchange(request, _KEPT_HEADERS, bodiless=200, plain=200)
+            answer = await self.client.send(request, payload, keep=_KEPT_HEADERS, plain=200)
             self._learn(answer, breaks)
             return answer
         finally:
@@ -81,12 +66,12 @@ class Connection:
         finally:
             await self.client.close()
 
-    async def _go_ahead(self, request: StreamRequest) -> Answer | Failure:
+    async def _go_ahead(self, request: Request, payload: bytes) -> Answer | Failure:
         self._probe = probe = asyncio.get_running_loop().create_future()
         verdict: Answer | Failure | None = None
         try:
             breaks = self._breaks
-            answer = await exchange(request, _KEPT_HEADERS, bodiless=200, plain=200)
+            answer = await self.client.send(request, payload, keep=_KEPT_HEADERS, plain=200)
             self._learn(answer, breaks)
             if isinstance(answer, Failure):
                 verdict = Failure(answer.timed_out, maybe_sent=False, detail=answer.detail)
@@ -155,50 +140,3 @@ class Connections:
         for closing in tuple(self._closing):
             closing.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-
-
-def is_sent_away(failure: Failure) -> bool:
-    """True when APNs asked for another connection instead of answering: GOAWAY, or too many streams.
-
-    What came after the GOAWAY's last stream was not taken. A call before it, whose connection then closed too
-    early, can't be told from that; so whoever repeats at once does it with the same `apns-id`.
-    """
-    return not failure.timed_out and any(words in failure.detail for words in _SENT_AWAY)
-
-
-def open_client(account: ApnsAccount) -> Client:
-    """One client for `account`: HTTP/2 only, one connection, a total deadline for each call, no redirects.
-
-    Unlike other vendors' clients it keeps an idle connection, with pings, as Apple asks, and may show the
-    account's certificate. ValueError when `ca_pem` holds no certificate.
-    """
-    builder = (
-        ClientBuilder()
-        .user_agent("tidings")
-        .follow_redirects(False)
-        .referer(False)
-        .timeout(timedelta(seconds=account.timeout_s))
-        .connect_timeout(timedelta(seconds=min(CONNECT_TIMEOUT_S, account.timeout_s)))
-        .pool_idle_timeout(None)
-        .tcp_nodelay(True)
-        .tcp_keepalive(timedelta(seconds=60))
-        .tcp_user_timeout(timedelta(seconds=account.timeout_s + PING_TIMEOUT_S))
-        .gzip(False)
-        .brotli(False)
-        .zstd(False)
-        .deflate(False)
-        .http2(True)
-        .http2_prior_knowledge()
-        .http2_keep_alive_interval(timedelta(seconds=PING_INTERVAL_S))
-        .http2_keep_alive_timeout(timedelta(seconds=PING_TIMEOUT_S))
-        .http2_keep_alive_while_idle(True)
-    )
-    if account.emulated:
-        builder = builder.no_proxy()
-    if account.ca_pem is not None:
-        # The builder takes bytes that hold no certificate without a word; this raises ValueError for them.
-        load_pem_x509_certificates(account.ca_pem)
-        builder = builder.add_root_certificate_pem(account.ca_pem)
-    if account.certificate:
-        builder = builder.identity_pem(account.certificate.encode())
-    return builder.build()

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from tidings.clock import now
-from tidings.http import Failure, exchange, open_client
+from tidings.http import Failure, basic_auth, open_client, request
 from tidings.providers.account_kind import CredentialsError, Outside
 from tidings.providers.apns import open_apns
 from tidings.providers.apns_account import ApnsAccount
@@ -118,7 +118,7 @@ async def _check_twilio(account: TwilioAccount) -> Checked:
     secret = account.api_key_secret or account.auth_token
     url = f"{account.base_url}/2010-04-01/Accounts/{account.account_sid}/Messages.json?PageSize=1"
     try:
-        answer = await exchange(client.get(url).basic_auth(user, secret).build_streamed())
+        answer = await client.send(request("GET", url, {"authorization": basic_auth(user, secret)}))
     finally:
         await client.close()
     if isinstance(answer, Failure):

@@ -6,12 +6,10 @@
 from urllib.parse import quote
 
 from msgspec import Struct
-from pyreqwest.client import Client
-from pyreqwest.request import RequestBody, StreamRequest
 
 from tidings.clock import now
 from tidings.discreet import Discreet
-from tidings.http import Answer, Failure, exchange, open_client
+from tidings.http import Answer, Client, Failure, Request, open_client, request
 from tidings.providers.account_checks import check_base_url, check_calls
 from tidings.providers.contract import Message, Outcome, Paused, Reason, Rejected
 from tidings.providers.fcm_account import ServiceAccount, ServiceAccountError, check_token_uri
@@ -50,10 +48,10 @@ class FcmAccount(Struct, frozen=True):
 
 
 class _Prepared(Discreet, frozen=True):
-    """The request without its body, for one token, on each connection: the cheapest way to one is a copy."""
+    """The request without its body, for one token."""
 
     token: Token
-    requests: tuple[StreamRequest, ...]
+    request: Request
 
 
 class FcmProvider:
@@ -112,21 +110,10 @@ class FcmProvider:
     async def _post(self, token: Token, body: bytes) -> Answer | Failure:
         prepared = self._prepared
         if prepared is None or prepared.token is not token:
-            prepared = self._prepared = self._prepare(token)
-        self._turn = (self._turn + 1) % len(prepared.requests)
-        request = prepared.requests[self._turn].copy()
-        request.body = RequestBody.from_bytes(body)
-        return await exchange(request, _KEPT_HEADERS, plain=200)
-
-    def _prepare(self, token: Token) -> _Prepared:
-        authorization = f"Bearer {token.value}"
-        return _Prepared(
-            token,
-            tuple(
-                client.post(self._url).header("authorization", authorization, is_sensitive=True).build_streamed()
-                for client in self._clients
-            ),
-        )
+            headers = {"authorization": f"Bearer {token.value}", "content-type": "application/json"}
+            prepared = self._prepared = _Prepared(token, request("POST", self._url, headers))
+        self._turn = (self._turn + 1) % len(self._clients)
+        return await self._clients[self._turn].send(prepared.request, body, keep=_KEPT_HEADERS, plain=200)
 
 
 async def open_fcm(account: FcmAccount) -> FcmProvider:
@@ -137,13 +124,7 @@ async def open_fcm(account: FcmAccount) -> FcmProvider:
     _check(account)
     proxied = not account.emulated
     clients = tuple(
-        open_client(
-            timeout_s=account.timeout_s,
-            ca_pem=account.ca_pem,
-            http2_only=True,
-            system_proxy=proxied,
-            default_headers={"content-type": "application/json"},
-        )
+        open_client(timeout_s=account.timeout_s, ca_pem=account.ca_pem, http2_only=True, system_proxy=proxied)
         for _ in range(account.connections)
     )
     token_client = open_client(timeout_s=TOKEN_TIMEOUT_S, ca_pem=account.ca_pem, system_proxy=proxied)

@@ -8,15 +8,15 @@ at growing distances, and in between everybody gets the last failure at once.
 import asyncio
 import time
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import jwt
 import msgspec
 from msgspec import Struct
-from pyreqwest.client import Client
 
 from tidings.clock import now
 from tidings.discreet import Discreet
-from tidings.http import Answer, Failure, exchange, retry_after_s
+from tidings.http import Answer, Client, Failure, request, retry_after_s
 from tidings.providers.contract import Paused, Reason, Retry
 from tidings.providers.fcm_account import ServiceAccount, load_private_key
 
@@ -133,9 +133,9 @@ class TokenSource:
 
     async def _ask(self) -> Token | Retry | Paused:
         asked_at = self._monotonic()
-        form = {"grant_type": GRANT_TYPE, "assertion": self._assertion()}
-        request = self._client.post(self._account.token_uri).form(form).build_streamed()
-        answer = await exchange(request, ("retry-after",))
+        form = urlencode({"grant_type": GRANT_TYPE, "assertion": self._assertion()})
+        asking = request("POST", self._account.token_uri, {"content-type": "application/x-www-form-urlencoded"})
+        answer = await self._client.send(asking, form.encode(), keep=("retry-after",))
         if isinstance(answer, Failure):
             reason = Reason.TIMEOUT if answer.timed_out else Reason.CONNECTION
             return self._fail(Retry(reason, f"token endpoint: {answer.detail}", account_wide=True), 0.0)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from pyreqwest.client import Client
-
+from tidings.http import Client
 from tidings.providers import (
     mailgun_reports,
     postmark_reports,

@@ -10,7 +10,7 @@ class SmsAccount(Discreet, frozen=True, kw_only=True):
 
     `base_url`: http only for the emulator. `ca_pem`: more roots to trust. `timeout_s`: for one call; what has no
     answer by then is of unknown fate, so be generous. `retry_floor_s`: the least wait before a repeat when the vendor
-    names none. `connections`: clients that share the calls. `max_segments`: a longer text is refused, not cut.
+    names none. `connections`: times 128 calls at once, at most. `max_segments`: a longer text is refused, not cut.
     `smart`: see `sms_text.compose`.
     """
 

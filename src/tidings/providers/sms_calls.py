@@ -7,12 +7,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from pyreqwest.client import Client
-from pyreqwest.request import RequestBody, StreamRequest
-
 from tidings.clock import now
 from tidings.discreet import Discreet
-from tidings.http import Answer, Failure, exchange, open_client
+from tidings.http import Answer, Client, Failure, open_client, request
 from tidings.providers.contract import Message, Outcome
 from tidings.providers.quoted import quotable
 from tidings.providers.sms_account import SmsAccount
@@ -20,6 +17,7 @@ from tidings.providers.sms_message import Sms, build
 from tidings.providers.sms_verdict import outcome_of_failure
 
 _KEPT_HEADERS = ("retry-after",)
+_CALLS = 128  # for each of the account's connections: a vendor without HTTP/2 takes one call at a time on each
 
 
 class OutcomeOf(Protocol):
@@ -54,13 +52,14 @@ class Vendor(Discreet, frozen=True):
 class SmsProvider:
     """See `contract.Provider`. Open it with `open_sms`; use it from one event loop."""
 
-    def __init__(self, account: SmsAccount, vendor: Vendor, clients: tuple[Client, ...]) -> None:
+    def __init__(self, account: SmsAccount, vendor: Vendor, client: Client) -> None:
         self._account = account
         self._vendor = vendor
-        self._clients = clients
-        # The cheapest way to a request is a copy of a prepared one.
-        self._requests = tuple(_prepared(client, vendor) for client in clients)
-        self._turn = 0
+        self._client = client
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        if vendor.authorization:
+            headers["authorization"] = vendor.authorization
+        self._request = request("POST", vendor.url, headers)
 
     @property
     def name(self) -> str:
@@ -78,10 +77,7 @@ class SmsProvider:
         sms = build(message, present, account.max_segments, account.smart)
         if not isinstance(sms, Sms):
             return sms
-        self._turn = (self._turn + 1) % len(self._requests)
-        request = self._requests[self._turn].copy()
-        request.body = RequestBody.from_bytes(vendor.form(sms, message))
-        answer = await exchange(request, _KEPT_HEADERS)
+        answer = await self._client.send(self._request, vendor.form(sms, message), keep=_KEPT_HEADERS)
         if isinstance(answer, Failure):
             return outcome_of_failure(answer, account.retry_floor_s)
         return vendor.outcome_of(
@@ -94,8 +90,7 @@ class SmsProvider:
 
     async def close(self) -> None:
         """Close the connections; calls under way end as `Retry(CONNECTION)`. Twice is safe."""
-        for client in self._clients:
-            await client.close()
+        await self._client.close()
 
 
 def open_sms(account: SmsAccount, vendor: Vendor) -> SmsProvider:
@@ -103,20 +98,10 @@ def open_sms(account: SmsAccount, vendor: Vendor) -> SmsProvider:
 
     Raises ValueError when `ca_pem` holds no certificate. Close it in the end.
     """
-    clients = tuple(
-        open_client(
-            timeout_s=account.timeout_s,
-            ca_pem=account.ca_pem,
-            system_proxy=not account.emulated,
-            default_headers={"content-type": "application/x-www-form-urlencoded"},
-        )
-        for _ in range(account.connections)
+    client = open_client(
+        timeout_s=account.timeout_s,
+        ca_pem=account.ca_pem,
+        system_proxy=not account.emulated,
+        connections=account.connections * _CALLS,
     )
-    return SmsProvider(account, vendor, clients)
-
-
-def _prepared(client: Client, vendor: Vendor) -> StreamRequest:
-    request = client.post(vendor.url)
-    if vendor.authorization:
-        request = request.header("authorization", vendor.authorization, is_sensitive=True)
-    return request.build_streamed()
+    return SmsProvider(account, vendor, client)

@@ -15,8 +15,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
-from pyreqwest.client import Client
-from pyreqwest.exceptions import BuilderError
 
 from tidings import http
 from tidings.discreet import Discreet
@@ -97,7 +95,7 @@ def signed_text(envelope: Envelope) -> bytes:
 class Sns:
     """Verifies envelopes and confirms subscriptions. Keeps the certificates it has fetched, at most 64."""
 
-    def __init__(self, client: Client, origins: re.Pattern[str] = AWS) -> None:
+    def __init__(self, client: http.Client, origins: re.Pattern[str] = AWS) -> None:
         """`origins`: whom to believe; anything but AWS only for emulators and tests. The client is the caller's."""
         self._client = client
         self._origins = origins
@@ -165,10 +163,10 @@ class Sns:
     async def _get(self, url: str) -> http.Answer:
         async with self._fetches:
             try:
-                request = self._client.get(url).build_streamed()
-            except (ValueError, BuilderError):
+                request = http.request("GET", url, {})
+            except ValueError:
                 raise BadReport("A URL of AWS can't be read.", forged=True) from None
-            answer = await http.exchange(request, limit=CERTIFICATE_BYTES)
+            answer = await self._client.send(request, limit=CERTIFICATE_BYTES)
         if isinstance(answer, http.Failure) or answer.status >= 500:
             raise SnsAway
         return answer

@@ -3,10 +3,10 @@
 `docs/providers/twilio.md` says how to configure it and what each answer leads to.
 """
 
-from base64 import b64encode
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus, urlencode
 
+from tidings.http import basic_auth
 from tidings.providers.contract import Message
 from tidings.providers.sms_calls import SmsProvider, Vendor, open_sms
 from tidings.providers.sms_message import Sms
@@ -31,15 +31,14 @@ async def open_twilio(account: TwilioAccount) -> SmsProvider:
     Raises TwilioAccountError or ValueError: one sentence for who configures it. Close it in the end.
     """
     check(account)
-    user = f"{account.api_key_sid or account.account_sid}:{account.api_key_secret or account.auth_token}"
-    basic = b64encode(user.encode()).decode()
+    basic = basic_auth(account.api_key_sid or account.account_sid, account.api_key_secret or account.auth_token)
     vendor = Vendor(
         name="twilio",
         url=f"{account.base_url.rstrip('/')}/2010-04-01/Accounts/{account.account_sid}/Messages.json",
         form=_form_of(account),
         outcome_of=outcome_of,
-        secrets=(account.auth_token, account.api_key_secret, basic),
-        authorization=f"Basic {basic}",
+        secrets=(account.auth_token, account.api_key_secret, basic.removeprefix("Basic ")),
+        authorization=basic,
     )
     return open_sms(account, vendor)
 

@@ -3,18 +3,16 @@
 `docs/providers/webpush.md` says how to configure it and what each answer leads to.
 """
 
-from pyreqwest.request import StreamRequest
-
 from tidings.addresses import Lookup
 from tidings.clock import now
 from tidings.errors import Unavailable
-from tidings.http import Failure
+from tidings.http import Failure, Request, request
 from tidings.providers.contract import Gone, Message, Outcome, Paused, Reason, Rejected, Retry
 from tidings.providers.webpush_account import WebPushAccount, check_account, guard_of
-from tidings.providers.webpush_answers import is_about_device, outcome_of, outcome_of_failure
+from tidings.providers.webpush_answers import KEPT_HEADERS, is_about_device, outcome_of, outcome_of_failure
 from tidings.providers.webpush_encryption import MAX_PLAINTEXT_BYTES, Encrypter, Job
 from tidings.providers.webpush_message import Built, build
-from tidings.providers.webpush_services import Line, Lines, PushService, PushServices
+from tidings.providers.webpush_services import Pinned, PushService, PushServices
 from tidings.providers.webpush_subscription import Subscription, SubscriptionError, parse_subscription
 from tidings.providers.webpush_vapid import Vapid
 
@@ -65,20 +63,19 @@ class WebPushProvider:
             service.probed()
 
     async def _deliver(self, service: PushService, subscription: Subscription, built: Built) -> Outcome:
-        lines = await self._services.lines(service)
-        if not isinstance(lines, Lines):
-            return lines
+        pinned = await self._services.pinned(service)
+        if not isinstance(pinned, Pinned):
+            return pinned
         try:
             body = await self._encrypt(Job(subscription, built.plaintext))
         except Unavailable:
             return Retry(Reason.UNAVAILABLE, "closed, or too many messages wait to be encrypted")
-        line = service.line(lines)
         authorization = service.authorization(self._vapid, now())
-        answer = await line.call(_request(line, subscription, built, authorization, body))
+        answer = await pinned.client.send(_request(subscription, built, authorization), body, keep=KEPT_HEADERS)
         floor_s = self._account.retry_floor_s
         if isinstance(answer, Failure):
             if not answer.maybe_sent and not answer.timed_out:
-                self._services.failed(service, lines)
+                self._services.failed(service, pinned)
             return outcome_of_failure(answer, floor_s)
         secret_path = subscription.endpoint.rpartition("/")[2]
         outcome = outcome_of(answer, (subscription.endpoint, secret_path, authorization), now(), floor_s)
@@ -109,15 +106,14 @@ async def open_webpush(account: WebPushAccount, lookup: Lookup | None = None) ->
     return WebPushProvider(account, vapid, PushServices(account, guard_of(account), lookup))
 
 
-def _request(line: Line, subscription: Subscription, built: Built, authorization: str, body: bytes) -> StreamRequest:
-    request = (
-        line.client.post(subscription.endpoint)
-        .header("authorization", authorization, is_sensitive=True)
-        .header("content-encoding", "aes128gcm")
-        .header("content-type", built.content_type)
-        .header("ttl", built.ttl)
-        .header("urgency", built.urgency)
-    )
+def _request(subscription: Subscription, built: Built, authorization: str) -> Request:
+    headers = {
+        "authorization": authorization,
+        "content-encoding": "aes128gcm",
+        "content-type": built.content_type,
+        "ttl": built.ttl,
+        "urgency": built.urgency,
+    }
     if built.topic:
-        request = request.header("topic", built.topic)
-    return request.body_bytes(body).build_streamed()
+        headers["topic"] = built.topic
+    return request("POST", subscription.endpoint, headers)

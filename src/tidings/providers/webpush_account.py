@@ -18,8 +18,8 @@ class WebPushAccount(Discreet, frozen=True):
     the four vendors', `*.example.org` stands for all names below. `allowed_networks`: CIDR ranges where such
     a service of one's own may be although they are not public. `emulated`: the bundled emulator, so this
     machine is allowed and nothing else is. `ca_pem`: more roots to trust. `timeout_s`: for one call.
-    `retry_floor_s`: the least wait before a repeat when the push service names none. `connections`: clients
-    that share the calls to one push service. `threads`: for the encryption. `rest_s`: the longest rest of a
+    `retry_floor_s`: the least wait before a repeat when the push service names none. `connections`: times
+    128 connections to one push service, at most. `threads`: for the encryption. `rest_s`: the longest rest of a
     push service that refused the key or, five times in a row, the rate; 0: it never rests.
     """
 

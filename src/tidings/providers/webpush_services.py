@@ -6,21 +6,17 @@ answers.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 
 from msgspec import Struct
-from pyreqwest.client import Client
-from pyreqwest.request import StreamRequest
 
 from tidings.addresses import AddressRefused, Guard, Lookup, Target, open_pinned, resolve
-from tidings.http import Answer, Failure, exchange
+from tidings.http import Client
 from tidings.providers.contract import Outcome, Paused, Reason, Rejected, Retry
 from tidings.providers.webpush_account import WebPushAccount
-from tidings.providers.webpush_answers import KEPT_HEADERS
 from tidings.providers.webpush_vapid import Authorization, Vapid, authorize
 
 MOST_SERVICES = 64
@@ -28,57 +24,15 @@ MOST_SERVICES = 64
 
 CHECK_S = 60.0
 STRIKES = 5
-_CALLS_PER_LINE = 128
-_FIRST_S = 1.0  # then the connection stands, and it is the answer that takes its time
+_CALLS = 128  # for each of the account's connections: a service without HTTP/2 takes one call at a time on each
 
 
-class Line:
-    """One client. Its first call goes alone: a burst on a cold client would make a handshake for each
-    call."""
+class Pinned(Struct, frozen=True):
+    """A client whose connections go to one checked address, one of `addresses`."""
 
-    def __init__(self, client: Client, timeout_s: float) -> None:
-        self.client = client
-        self._timeout_s = timeout_s
-        self._first: asyncio.Event | None = None
-        self._calls = asyncio.Semaphore(_CALLS_PER_LINE)
-
-    async def call(self, request: StreamRequest) -> Answer | Failure:
-        """One call; at most 128 at once, for services without HTTP/2 use a connection for each."""
-        if self._calls.locked():
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await self._calls.acquire()
-            except TimeoutError:
-                return Failure(True, False, "too many calls wait for this push service")
-        else:
-            await self._calls.acquire()
-        try:
-            if self._first is None:
-                self._first = asyncio.Event()
-                try:
-                    return await exchange(request, KEPT_HEADERS)
-                finally:
-                    self._first.set()
-            if not self._first.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_FIRST_S):
-                        await self._first.wait()
-            return await exchange(request, KEPT_HEADERS)
-        finally:
-            self._calls.release()
-
-
-class Lines(Struct, frozen=True):
-    """The connections to one checked address, one of `addresses`."""
-
-    lines: tuple[Line, ...]
+    client: Client
     address: str
     addresses: tuple[str, ...]
-
-    async def close(self) -> None:
-        """Calls under way end as failures. Twice is safe."""
-        for line in self.lines:
-            await line.client.close()
 
 
 class PushService:
@@ -86,9 +40,9 @@ class PushService:
 
     def __init__(self, target: Target, rest_s: float, monotonic: Callable[[], float]) -> None:
         self.target = target
-        self.lines: Lines | None = None
+        self.pinned: Pinned | None = None
         self.checked_at = 0.0
-        self.checking: asyncio.Task[Lines | Outcome] | None = None
+        self.checking: asyncio.Task[Pinned | Outcome] | None = None
         self._monotonic = monotonic
         self._rest_s = rest_s
         self._authorization: Authorization | None = None
@@ -96,7 +50,6 @@ class PushService:
         self._resting: Retry | Paused | None = None
         self._until = 0.0
         self._probing = False
-        self._turn = 0
 
     def authorization(self, vapid: Vapid, now: datetime) -> str:
         """The `Authorization` header, signed anew when half of its life is over."""
@@ -104,11 +57,6 @@ class PushService:
         if held is None or now >= held.renew_at:
             held = self._authorization = authorize(vapid, self.target.origin, now)
         return held.value
-
-    def line(self, lines: Lines) -> Line:
-        """The connections take turns."""
-        self._turn = (self._turn + 1) % len(lines.lines)
-        return lines.lines[self._turn]
 
     def resting(self) -> Retry | Paused | None:
         """The outcome to use instead of a call while the service rests. After it, one call goes first."""
@@ -164,6 +112,7 @@ class PushServices:
         self._monotonic = monotonic
         self._known: OrderedDict[str, PushService] = OrderedDict()
         self._closed = False
+        self._leaving: list[Client] = []
 
     def of(self, target: Target) -> PushService:
         """The push service of a target, known or new."""
@@ -172,13 +121,12 @@ class PushServices:
             service = PushService(target, self._account.rest_s, self._monotonic)
             self._known[target.origin] = service
             if len(self._known) > MOST_SERVICES:
-                # Let go, not closed: its calls under way still hold their client, and end in their time.
-                self._known.popitem(last=False)
+                self._let_go(self._known.popitem(last=False)[1])
         else:
             self._known.move_to_end(target.origin)
         return service
 
-    async def lines(self, service: PushService) -> Lines | Outcome:
+    async def pinned(self, service: PushService) -> Pinned | Outcome:
         """Connections to a checked address, or why there are none: Rejected by the guard, Retry without DNS.
 
         A check that is due goes on beside the calls: they use an address that passed the last one.
@@ -186,20 +134,28 @@ class PushServices:
         stale = self._monotonic() - service.checked_at >= CHECK_S
         if self._closed:
             return Retry(Reason.CONNECTION, "closed")
-        if service.lines is not None and not stale:
-            return service.lines
+        if service.pinned is not None and not stale:
+            return service.pinned
         if service.checking is None:
             service.checking = asyncio.create_task(self._check(service), name="webpush address check")
-        if service.lines is not None:
-            return service.lines
+        if service.pinned is not None:
+            return service.pinned
         # Shielded: a sender that is cancelled must not take the others' connection away.
         return await asyncio.shield(service.checking)
 
-    def failed(self, service: PushService, lines: Lines) -> None:
+    def _let_go(self, service: PushService) -> None:
+        """Calls that are under way end in their time."""
+        pinned, service.pinned = service.pinned, None
+        if pinned is not None:
+            self._leaving = [client for client in self._leaving if not client.closed]
+            self._leaving.append(pinned.client)
+            pinned.client.close_later()
+
+    def failed(self, service: PushService, pinned: Pinned) -> None:
         """No connection came about: the next call tries another address, if the name has one."""
-        if service.lines is lines and len(lines.addresses) > 1:
-            service.lines = None
-            service.checking = asyncio.create_task(self._check(service, lines.address), name="webpush address check")
+        if service.pinned is pinned and len(pinned.addresses) > 1:
+            self._let_go(service)
+            service.checking = asyncio.create_task(self._check(service, pinned.address), name="webpush address check")
 
     async def close(self) -> None:
         """Close the connections; calls under way end as `Retry(CONNECTION)`. Twice is safe."""
@@ -207,43 +163,42 @@ class PushServices:
         for service in self._known.values():
             if service.checking is not None:
                 await asyncio.wait([service.checking])  # senders wait for it too; it has a deadline
-            if service.lines is not None:
-                await service.lines.close()
+            if service.pinned is not None:
+                await service.pinned.client.close()
+        for client in self._leaving:
+            await client.close()
 
-    async def _check(self, service: PushService, avoid: str | None = None) -> Lines | Outcome:
+    async def _check(self, service: PushService, avoid: str | None = None) -> Pinned | Outcome:
         try:
             found = await self._find(service, avoid)
-            if isinstance(found, Lines):
-                service.lines = found
+            if isinstance(found, Pinned):
+                if service.pinned is not None and service.pinned.client is not found.client:
+                    self._let_go(service)
+                service.pinned = found
             elif isinstance(found, Rejected):
-                service.lines = None  # the name leads inside now: not one more call
-            elif service.lines is not None:
-                found = service.lines  # no DNS just now: the address that passed is still good
+                self._let_go(service)  # the name leads inside now: not one more call
+            elif service.pinned is not None:
+                found = service.pinned  # no DNS just now: the address that passed is still good
             service.checked_at = self._monotonic()
             return found
         finally:
             service.checking = None
 
-    async def _find(self, service: PushService, avoid: str | None) -> Lines | Rejected | Retry:
+    async def _find(self, service: PushService, avoid: str | None) -> Pinned | Rejected | Retry:
         try:
             addresses = await resolve(service.target, self._guard, self._lookup)
         except AddressRefused as refused:
             return Rejected(Reason.FORBIDDEN_ADDRESS, f"the push service's name: {refused}")
         except OSError:  # TimeoutError is one
             return Retry(Reason.CONNECTION, "the push service's name can't be resolved")
-        held = service.lines
+        held = service.pinned
         if held is not None and held.address in addresses:
-            return Lines(held.lines, held.address, addresses)
+            return Pinned(held.client, held.address, addresses)
         address = next((each for each in addresses if each != avoid), addresses[0])
-        return await asyncio.to_thread(self._open, service.target, address, addresses)
-
-    def _open(self, target: Target, address: str, addresses: tuple[str, ...]) -> Lines:
-        account = self._account
-        lines = tuple(
-            Line(
-                open_pinned(target, address, timeout_s=account.timeout_s, ca_pem=account.ca_pem),
-                account.timeout_s,
-            )
-            for _ in range(account.connections)
+        client = open_pinned(
+            address,
+            timeout_s=self._account.timeout_s,
+            ca_pem=self._account.ca_pem,
+            connections=self._account.connections * _CALLS,
         )
-        return Lines(lines, address, addresses)
+        return Pinned(client, address, addresses)
