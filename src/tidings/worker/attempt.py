@@ -14,8 +14,6 @@ from tidings import routing
 from tidings.clock import now as clock_now
 from tidings.db import Pool
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
-from tidings.providers.gateway import NOT_CONNECTED
-from tidings.routing import WEBSOCKET
 from tidings.turns import Turns
 from tidings.worker.book import Book, Usable
 from tidings.worker.compose import Composing, message_of
@@ -25,10 +23,11 @@ from tidings.worker.retry import SENT, Policy, Step, next_step
 
 log = structlog.get_logger("tidings.worker")
 
-_NOBODY_THERE = Step("suppressed", None, Reason.NOT_CONNECTED, NOT_CONNECTED.detail)
+Absent = Callable[[int, int], bool]
 
 
-def _may_be_there(project_id: int, user_id: int) -> bool:
+def may_be_there(project_id: int, user_id: int) -> bool:
+    """Where nothing is known of a project's user."""
     return False
 
 
@@ -48,7 +47,7 @@ class Delivering(Struct, frozen=True):
     turns: Turns = msgspec.field(default_factory=Turns)
     urgent: bool = False
     once: frozenset[str] = frozenset({routing.SMS})
-    absent: Callable[[int, int], bool] = _may_be_there
+    absent: Absent = may_be_there
 
     def sends_once(self, planned: Planned) -> bool:
         """Whether an attempt of unknown outcome is not repeated."""
@@ -114,19 +113,8 @@ def _another_may_know(outcome: Outcome) -> bool:
     return False
 
 
-def without_call(work: Delivering, planned: Planned) -> Attempted | None:
-    """What is answered without asking anyone: quiet hours, and a user of whom the bus of this process knows that nobody
-    is there, as mostly. None: a call is to be made."""
-    subject = planned.subject
-    if planned.held_until is not None:
-        return _held(work, planned, planned.held_until)
-    if planned.address.channel == WEBSOCKET and work.absent(subject.project_id, subject.user_id):
-        return Attempted(planned, NOT_CONNECTED, _NOBODY_THERE, clock_now(), 0, True, "gateway", False)
-    return None
-
-
-def _held(work: Delivering, planned: Planned, until: datetime) -> Attempted:
-    """An attempt that waits for the end of the user's quiet hours. It is none yet."""
+def held(work: Delivering, planned: Planned, until: datetime) -> Attempted:
+    """An attempt that waits for the end of the user's quiet hours, `until` then. It is none yet."""
     step = Step("pending", until, Reason.QUIET_HOURS, None, counts=False)
     if until > planned.subject.expires_at:
         step = Step("expired", None, Reason.QUIET_HOURS, "they end after it expires", counts=False)

@@ -14,7 +14,7 @@ from tidings.providers.contract import Reason, Retry
 from tidings.routing import WEBSOCKET
 from tidings.tasks import Claim
 from tidings.turns import Turns
-from tidings.worker.attempt import Delivering, attempt, judge, without_call
+from tidings.worker.attempt import Absent, Delivering, attempt, held, judge, may_be_there
 from tidings.worker.plan import Known, Planned, plan, subjects_of
 from tidings.worker.record import Attempted, Group, record
 
@@ -37,23 +37,21 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     over one of the tasks: what is not recorded yet is dropped.
     """
     turns = None if work.urgent else work.turns
-    group = await load(work.db, claims, turns)
+    group = await load(work.db, claims, turns, work.absent)
     planned = group.planned
     await work.book.know({one.subject.project_id for one in planned})
-    answered = [made for one in planned if (made := without_call(work, one)) is not None]
-    calls = without_answer(planned, answered)
-    once = [one for one in calls if work.sends_once(one)]
-    usual = [one for one in calls if not work.sends_once(one)] if once else calls
+    answered = [held(work, one, one.held_until) for one in planned if one.held_until is not None]
+    usual, once = in_ways(work, [one for one in planned if one.held_until is None])
     ends_at = claimed_at + work.lease_s - min(MARGIN_S, work.lease_s / 4)
     announced: set[int] = set()
     senders = start_senders(work, usual, answered, ends_at)
-    senders += start_once_senders(work, group, once, answered, announced, ends_at)
+    senders += start_once_senders(work, group, [one for way in once for one in way], answered, announced, ends_at)
     early: list[Attempted] = []
     try:
         if await _still_sending(senders, FIRST_RECORD_S):
             early = answered.copy()
             group.early.append(True)
-            left = without_answer(usual, early)
+            left = without_answer([one for way in usual for one in way], early)
             await record(work.db, group, early, last=False, reserved=reservations(work, group, left, once=False))
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
@@ -99,22 +97,33 @@ def _reservation(work: Delivering, planned: Planned, until: datetime, once: bool
     )
 
 
+def in_ways(work: Delivering, planned: Iterable[Planned]) -> tuple[list[list[Planned]], list[list[Planned]]]:
+    """The attempts of each project by each way: the usual ones, with sockets first since their frames leave at once;
+    and those that are made at most once."""
+    ways: dict[tuple[bool, int, str], list[Planned]] = {}
+    for one in planned:
+        via = one.address.via
+        ways.setdefault((via != WEBSOCKET, one.subject.project_id, via), []).append(one)
+    usual: list[list[Planned]] = []
+    once: list[list[Planned]] = []
+    for _, way in sorted(ways.items()):
+        (once if work.sends_once(way[0]) else usual).append(way)
+    return usual, once
+
+
 def start_senders(
-    work: Delivering, planned: Sequence[Planned], answered: list[Attempted], ends_at: float
+    work: Delivering, ways: Iterable[Sequence[Planned]], answered: list[Attempted], ends_at: float
 ) -> list[asyncio.Task[None]]:
-    """Begin these attempts, each vendor's by itself so that a slow one holds up no other; answers fill `answered`.
+    """Begin these attempts, each way by itself so that a slow one holds up no other; answers fill `answered`.
 
     None is begun after `ends_at`: a process that was stopped and goes on has lost its lease, and another one is at it.
 
-    A task for each attempt would cost as much as the attempt. Sockets come first: their frames leave at once.
+    A task for each attempt would cost as much as the attempt.
     """
-    by_via: dict[str, list[Planned]] = {}
-    for one in planned:
-        by_via.setdefault(one.address.via, []).append(one)
     senders = []
-    for via in sorted(by_via, key=lambda via: via != WEBSOCKET):
-        left = iter(by_via[via])
-        most = min(len(by_via[via]), AT_ONCE.get(via, MOST_AT_ONCE))
+    for way in ways:
+        left = iter(way)
+        most = min(len(way), AT_ONCE.get(way[0].address.channel, MOST_AT_ONCE))
         senders += [asyncio.create_task(_send_each(work, left, answered, ends_at)) for _ in range(most)]
     return senders
 
@@ -178,14 +187,16 @@ async def _still_sending(senders: Iterable[asyncio.Task[None]], timeout_s: float
 
 def without_answer(planned: Sequence[Planned], answered: Sequence[Attempted]) -> list[Planned]:
     """The attempts that have no answer yet."""
+    if len(answered) == len(planned):
+        return []
     known = {id(one.planned) for one in answered}
     return [one for one in planned if id(one) not in known]
 
 
-async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None) -> Group:
+async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None, absent: Absent = may_be_there) -> Group:
     """Everything about the notifications of these tasks, in one query (two if there may be earlier attempts).
 
-    `turns`: to ask for before each piece of the work; None: do it in one go.
+    `turns`: to ask for before each piece of the work; None: do it in one go. `absent`: see `Delivering`.
     """
     if turns is not None:
         await turns.take()
@@ -198,14 +209,14 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None) ->
         due = await deliveries.reserve(db, ids, min(claim.lease_until for claim in claims))
         for row in await deliveries.existing(db, ids):
             key = (row["channel"], row["device_id"])
-            known = Known(
+            one = Known(
                 row["status"],
                 row["attempts"],
                 (row["notification_id"], *key) in due,
                 row["attempts_allowed"],
                 begun=row["reason"] == Reason.UNKNOWN,
             )
-            histories.setdefault(row["notification_id"], {})[key] = known
+            histories.setdefault(row["notification_id"], {})[key] = one
     at = clock_now()
     retried = {subject_id for claim in claims if claim.kind == "retry" for subject_id in claim.subject_ids}
     retried -= {subject_id for claim in claims if claim.kind != "retry" for subject_id in claim.subject_ids}
@@ -213,5 +224,6 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None) ->
     for n, subject in enumerate(subjects):
         if turns is not None and n % PLANS_A_TURN == 0:
             await turns.take()
-        plans.append((subject, plan(subject, histories.get(subject.id, {}), at, retrying=subject.id in retried)))
+        known, gone = histories.get(subject.id, {}), absent(subject.project_id, subject.user_id)
+        plans.append((subject, plan(subject, known, at, retrying=subject.id in retried, absent=gone)))
     return Group.of(claims, plans, histories)

@@ -10,11 +10,13 @@ from msgspec import Struct
 from tidings import routing
 from tidings.discreet import Discreet
 from tidings.preferences import Preferences, allows, decode_preferences
+from tidings.providers.contract import Reason
 from tidings.quiet_hours import quiet_until
 from tidings.routing import CHAT, EMAIL, LIVE, PUSH, SMS, WEBSOCKET, Route
 
 APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,200}")
 VIAS = ("fcm", "apns", "webpush", WEBSOCKET, EMAIL, SMS, CHAT)
+NOBODY_THERE = f"{WEBSOCKET}:{Reason.NOT_CONNECTED}"
 USER_ADDRESS = 0  # the device_id of a channel that reaches the user without a device
 
 ENDED = frozenset({"cancelled", "expired", "failed", "suppressed"})  # "sent" and "delivered" may have more to send
@@ -130,11 +132,11 @@ class Plan(Struct, frozen=True, gc=False):
 History = Mapping[tuple[str, int], Known]
 
 
-def plan(subject: Subject, known: History, now: datetime, *, retrying: bool = False) -> Plan:
+def plan(subject: Subject, known: History, now: datetime, *, retrying: bool = False, absent: bool = False) -> Plan:
     """Decide. `known`: what is recorded, by (channel, device id); mostly nothing.
 
-    `retrying`: only the deliveries that are known. Otherwise addresses that are not known yet are attempted, too: all
-    of them the first time, and what a worker had not recorded when it died.
+    `absent`: the user has no open socket. `retrying`: only the deliveries that are known. Otherwise addresses that are
+    not known yet are attempted, too: all of them the first time, and what a worker had not recorded when it died.
     """
     if subject.status in ENDED and not any(delivery.due for delivery in known.values()):
         return Plan([])
@@ -143,23 +145,27 @@ def plan(subject: Subject, known: History, now: datetime, *, retrying: bool = Fa
     if now > subject.expires_at and (known or subject.ttl_s > 0):  # 0 is "now or never", and this is now
         return _end(known, "expired", "expired")
     if not known and subject.preferences is None and subject.route is routing.USUAL:
-        return _usual(subject)
+        return _usual(subject, absent)
     attempts, endings = _again(subject, known, now) if known else ([], [])
     if retrying and (PUSH, USER_ADDRESS) not in known:  # that one is a notification which was set aside as poison
         return Plan(attempts, endings)
     suppressions: list[str] = []
     for channel in subject.route.channels:
-        waiting = _first(subject, channel, known, now, attempts, suppressions)
+        waiting = _first(subject, channel, known, now, attempts, suppressions, absent)
         if waiting and subject.route.fallback:
             break
     return Plan(attempts, endings, suppressions, None if attempts or known else "suppressed")
 
 
-def _usual(subject: Subject) -> Plan:
+def _usual(subject: Subject, absent: bool) -> Plan:
     """The plan of nearly all: to every device and the sockets, for the first time, and nothing is in the way."""
     attempts = [Planned(subject, address, 1) for address in subject.addresses]
-    attempts.append(Planned(subject, SOCKETS, 1))
-    return Plan(attempts) if subject.addresses else Plan(attempts, [], [f"{PUSH}:no_device"])
+    suppressions = [] if attempts else [f"{PUSH}:no_device"]
+    if absent:
+        suppressions.append(NOBODY_THERE)
+    else:
+        attempts.append(Planned(subject, SOCKETS, 1))
+    return Plan(attempts, [], suppressions, None if attempts else "suppressed")
 
 
 def _first(
@@ -169,6 +175,7 @@ def _first(
     now: datetime,
     attempts: list[Planned],
     suppressions: list[str],
+    absent: bool,
 ) -> bool:
     """Add the first attempts over a channel, or why there are none. True: it has arrived or may yet."""
     fresh = [one for one in _addresses(subject, channel) if (one.channel, one.device_id) not in known]
@@ -181,6 +188,8 @@ def _first(
     if subject.route.fallback and any(made.startswith(channel + ":") for made in subject.suppressions):
         return arriving
     reason, until = _hindrance(subject, channel, now)
+    if reason is None and absent and channel == WEBSOCKET:
+        reason = Reason.NOT_CONNECTED
     if reason is not None:
         suppressions.append(f"{channel}:{reason}")
         return arriving

@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Self
+from operator import attrgetter
+from typing import Self, get_args
 
 import asyncpg
 import structlog
@@ -21,7 +22,14 @@ from tidings.worker.retry import Step
 
 log = structlog.get_logger("tidings.worker")
 
+TAGS: dict[type[Outcome], str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Outcome)}
+"""An outcome's name: sent, retry, rejected, gone or paused."""
+
 Key = tuple[str, int]  # channel, device id
+
+# Rows are written in one order everywhere, so that no two transactions wait for each other.
+_ROW_ORDER = attrgetter("notification_id", "channel", "device_id")
+_SETTLED_ORDER = attrgetter("notification_id")
 
 TURNS = 4  # at one record: answers of vendors are dear, and a transaction that lost a race may win the next
 TRANSIENT = (
@@ -121,11 +129,8 @@ async def record(
             for e in made.endings
         ]
         settled += [one for subject, made in group.plans if (one := ended(group, subject, made)) is not None]
-    rows = sorted(
-        [row_of(one) for one in answered if one.is_delivery] + list(reserved),
-        key=lambda row: (row.notification_id, row.channel, row.device_id),
-    )
-    settled.sort(key=lambda one: one.notification_id)
+    rows = sorted([row_of(one) for one in answered if one.is_delivery] + list(reserved), key=_ROW_ORDER)
+    settled.sort(key=_SETTLED_ORDER)
     for turn in range(TURNS):
         try:
             async with db.acquire() as connection, connection.transaction():
@@ -185,7 +190,7 @@ async def go_on(connection: Connection, group: Group) -> None:
 
 def count(answered: Sequence[Attempted]) -> None:
     """Tell the metrics, once it is committed."""
-    attempts: Counter[tuple[str, str, str]] = Counter()
+    attempts: Counter[tuple[str, type[Outcome], str | None]] = Counter()
     sent: Counter[tuple[str, str]] = Counter()
     waited: dict[str, list[float]] = {}
     for one in answered:
@@ -195,35 +200,30 @@ def count(answered: Sequence[Attempted]) -> None:
             subject = one.planned.subject
             waited.setdefault(subject.lane, []).append((one.at - subject.begins_at).total_seconds())
         if one.called and one.is_delivery:
-            attempts[channel, tag_of(one.outcome), step.reason or ""] += 1
+            attempts[channel, type(one.outcome), step.reason] += 1
     for (channel, provider), number in sent.items():
         metrics.SENT.labels(channel, provider).inc(number)
-    for labels, number in attempts.items():
-        metrics.ATTEMPTS.labels(*labels).inc(number)
+    for (channel, kind, reason), number in attempts.items():
+        metrics.ATTEMPTS.labels(channel, TAGS[kind], reason or "").inc(number)
     for lane, all_waited in waited.items():
         observe = metrics.LATENCY.labels(lane).observe
         for seconds in all_waited:
             observe(seconds if seconds > 0 else 0.0)
 
 
-def tag_of(outcome: Outcome) -> str:
-    """The outcome's name: sent, retry, rejected, gone or paused."""
-    return str(outcome.__struct_config__.tag)
-
-
 def bring_forward(group: Group, answered: Sequence[Attempted]) -> list[Settled]:
     """Enter the attempts into the group's statuses, and derive those of the notifications they belong to."""
     sent_at: dict[int, datetime | None] = {}
     for one in answered:
-        notification_id = one.planned.subject.id
-        sent_at.setdefault(notification_id, None)
+        notification_id, status = one.planned.subject.id, one.step.status
+        before = sent_at.setdefault(notification_id, None)
         if one.is_delivery:
-            group.statuses[notification_id][one.key] = one.step.status
+            group.statuses[notification_id][one.key] = status
         else:
             del group.statuses[notification_id][one.key]
             group.suppressions[notification_id].append(f"{one.key[0]}:{one.step.reason}")
-        if one.step.status == "sent":
-            sent_at[notification_id] = min(one.at, sent_at[notification_id] or one.at)
+        if status == "sent":
+            sent_at[notification_id] = one.at if before is None else min(one.at, before)
     return [
         Settled(
             notification_id,
@@ -252,7 +252,7 @@ def row_of(one: Attempted) -> Recorded:
         device_id=one.planned.address.device_id,
         project_id=subject.project_id,
         status=step.status,
-        outcome=tag_of(one.outcome),
+        outcome=TAGS[type(one.outcome)],
         provider=one.provider,
         emulated=one.emulated,
         number=one.planned.attempt if one.called else 0,
