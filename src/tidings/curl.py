@@ -192,7 +192,7 @@ class Handle:
         if request is not self._request:
             self._request = request
             curl.setopt(pycurl.URL, request.url)
-            curl.setopt(pycurl.HTTPHEADER, (*request.lines, *_unsaid(request)))
+            curl.setopt(pycurl.HTTPHEADER, request.lines)
             curl.setopt(pycurl.HTTPGET if request.method == "GET" else pycurl.POST, 1)
         if request.method != "GET":
             # By a function that can't go back, not as a field: libcurl repeats what it sent over a kept connection that
@@ -238,12 +238,6 @@ class Handle:
         elif said == _COULD_NOT_REPEAT:
             said = "it was closed before the answer"
         return Failure(False, maybe_sent and not refused, f"{what}: {said}"[:200])
-
-
-def _unsaid(request: Request) -> Sequence[str]:
-    """The headers that libcurl would add by itself; a name without a value takes one away."""
-    named = {line.partition(":")[0].lower() for line in request.lines}
-    return [f"{name}:" for name in ("accept", "content-type") if name not in named]
 
 
 def headers_of(lines: Sequence[bytes], keep: Collection[str]) -> dict[str, str]:

@@ -30,8 +30,8 @@ _MOST_IDLE = 1024  # handles that wait for the next call; one takes about 10 KB
 _AGAIN_AT_MOST = 16  # a peer that says GOAWAY over and over; in each round the calls share one new connection
 _LATER_S = 1.0
 _FIRST_S = 0.5  # then it is the answer that takes its time
-_URL = re.compile(r"https?://[!-\[\]-~]+")  # printable ASCII without a backslash
-_LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\x20-\x7e]*")
+_SCHEMES = ("https://", "http://")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _CLOSED = "the client is closed"
 
 
@@ -40,18 +40,25 @@ def request(method: str, url: str, headers: Mapping[str, str]) -> Request:
 
     `url`: http or https, ASCII. `headers`: by name; values in printable ASCII.
     """
-    return extended(Request(method, "", ()), url, headers)
+    for name in headers:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} can't be the name of a header")
+    named = {name.lower() for name in headers}
+    # libcurl adds these by itself; a name without a value takes one away.
+    unsaid = tuple(f"{name}:" for name in ("accept", "content-type") if name not in named)
+    return extended(Request(method, "", unsaid), url, headers)
 
 
 def extended(base: Request, url: str, headers: Mapping[str, str]) -> Request:
-    """`base` with another URL and more headers. ValueError as `request`."""
-    if not _URL.fullmatch(url):
+    """`base` with another URL and more headers, of names that it does not have yet. ValueError as `request`."""
+    if not (url.startswith(_SCHEMES) and url.isascii() and url.isprintable()) or " " in url or "\\" in url:
         raise ValueError("the URL can't be called: it must begin with https:// and hold no blanks or backslashes")
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    for line in lines:
-        if not _LINE.fullmatch(line):
-            raise ValueError(f"the header {line.partition(':')[0]!r} can't be sent: its value must be printable ASCII")
-    return Request(base.method, url, (*base.lines, *lines))
+    lines = [*base.lines]
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"the header {name!r} can't be sent: its value must be printable ASCII")
+        lines.append(f"{name}: {value}")
+    return Request(base.method, url, tuple(lines))
 
 
 class _Call(NamedTuple):
