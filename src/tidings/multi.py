@@ -7,7 +7,7 @@ a tenth of what a call costs.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import pycurl
@@ -116,17 +116,14 @@ class Multi:
         if _CORK is None or len(self._under_way) < _MANY:
             yield
             return
-        self._set_cork(_CORK, 1)
+        files = tuple(
+            self._watched
+        )  # all of them, also those that libcurl keeps and does not watch any more afterwards
+        _cork(files, _CORK, 1)
         try:
             yield
         finally:
-            self._set_cork(_CORK, 0)
-
-    def _set_cork(self, option: int, on: int) -> None:
-        for file in self._watched:
-            # OSError: libcurl watches other things than connections, too.
-            with suppress(OSError), _lent(file) as connection:
-                connection.setsockopt(socket.IPPROTO_TCP, option, on)
+            _cork(files, _CORK, 0)
 
     def _end(self, curl: pycurl.Curl, done: "asyncio.Future[None]", why: pycurl.error | None) -> None:
         del self._under_way[curl]
@@ -137,6 +134,13 @@ class Multi:
             done.set_result(None)
         else:
             done.set_exception(why)
+
+
+def _cork(files: Iterable[int], option: int, on: int) -> None:
+    for file in files:
+        # OSError: libcurl watches other things than connections, and may have closed one meanwhile.
+        with suppress(OSError), _lent(file) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, option, on)
 
 
 @contextmanager
