@@ -29,6 +29,7 @@ FOREVER_S = 10 * 365 * 86400
 GRACE_S = 10.0  # that a peer's system may take to acknowledge what was sent, beyond the deadline of the call
 MOST_STREAMS = 1000  # on a connection; the peer's own limit is below this
 
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it, see tcp(7)
 _COULD_NOT_REPEAT = "necessary data rewind was not possible"
 
 Options = tuple[tuple[int, Any], ...]
@@ -98,8 +99,8 @@ class _GivesUp:
 
     def __call__(self, file: int, purpose: int) -> int:
         with socket.socket(fileno=os.dup(file)) as made:
-            if made.family in (socket.AF_INET, socket.AF_INET6):
-                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._after_ms)
+            if _USER_TIMEOUT is not None and made.family in (socket.AF_INET, socket.AF_INET6):
+                made.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, self._after_ms)
         return int(pycurl.SOCKOPT_OK)
 
 

@@ -11,9 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 
-from msgspec import Struct
-
 from tidings.addresses import AddressRefused, Guard, Lookup, Target, open_pinned, resolve
+from tidings.discreet import Discreet
 from tidings.http import Client
 from tidings.providers.contract import Outcome, Paused, Reason, Rejected, Retry
 from tidings.providers.webpush_account import WebPushAccount
@@ -27,7 +26,7 @@ STRIKES = 5
 _CALLS = 128  # for each of the account's connections: a service without HTTP/2 takes one call at a time on each
 
 
-class Pinned(Struct, frozen=True):
+class Pinned(Discreet, frozen=True):
     """A client whose connections go to one checked address, one of `addresses`."""
 
     client: Client
