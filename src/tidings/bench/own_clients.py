@@ -17,7 +17,7 @@ from tidings.providers.webpush_subscription import parse_subscription
 A = TypeVar("A", bound=msgspec.Struct)
 
 PEOPLE = 1_000
-AT_ONCE = 128  # more costs each message more: threads wait for each other
+AT_ONCE = 128
 FLOOR_AT_ONCE = 64
 MADE_AT_ONCE = 50
 TIMEOUT_S = 30.0
@@ -75,19 +75,16 @@ async def subscriptions(where: Place) -> list[str]:
     """
     asking = request("POST", f"{where.address.plain_url}/browsers", {"content-type": "application/json"})
     turns = asyncio.Semaphore(MADE_AT_ONCE)
-    client = open_client(timeout_s=TIMEOUT_S, system_proxy=False)
+    async with open_client(timeout_s=TIMEOUT_S, system_proxy=False) as client:
 
-    async def subscribe(n: int) -> str:
-        async with turns:
-            answer = await client.send(asking, msgspec.json.encode({"id": f"bench-{n}"}))
-            if not isinstance(answer, Answer) or answer.status >= 300:
-                raise SetupError(f"the emulator makes no browser: {answer}")
-            return answer.body.decode()
+        async def subscribe(n: int) -> str:
+            async with turns:
+                answer = await client.send(asking, msgspec.json.encode({"id": f"bench-{n}"}))
+                if not isinstance(answer, Answer) or answer.status >= 300:
+                    raise SetupError(f"the emulator makes no browser: {answer}")
+                return answer.body.decode()
 
-    try:
         return list(await asyncio.gather(*(subscribe(n) for n in range(PEOPLE))))
-    finally:
-        await client.close()
 
 
 def client_of(provider: Provider, made: Sequence[Message]) -> Client:
