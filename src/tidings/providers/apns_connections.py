@@ -26,8 +26,6 @@ class Connection:
     def __init__(self, client: Client, place: int, monotonic: Callable[[], float]) -> None:
         self.client = client
         self.place = place
-        self._calls = 0
-        self._drained: asyncio.Event | None = None
         self._monotonic = monotonic
         self._warm_until = float("-inf")
         self._breaks = 0
@@ -39,32 +37,17 @@ class Connection:
         When that one finds nobody there, or is refused with a 403, the waiting ones get the same answer
         without being sent (`maybe_sent` is False for them).
         """
-        self._calls += 1
-        try:
-            while self._monotonic() >= self._warm_until:
-                if self._probe is None:
-                    return await self._go_ahead(request, payload)
-                # Shielded: a waiting call that is cancelled must not take the others' answer away.
-                verdict = await asyncio.shield(self._probe)
-                if verdict is not None:
-                    return verdict
-            breaks = self._breaks
-            answer = await self.client.send(request, payload, keep=_KEPT_HEADERS, plain=200)
-            self._learn(answer, breaks)
-            return answer
-        finally:
-            self._calls -= 1
-            if self._drained is not None and not self._calls:
-                self._drained.set()
-
-    async def close_when_idle(self) -> None:
-        """Close once no call is under way; all have their deadline. Cancelled, it closes at once."""
-        self._drained = asyncio.Event()
-        try:
-            if self._calls:
-                await self._drained.wait()
-        finally:
-            await self.client.close()
+        while self._monotonic() >= self._warm_until:
+            if self._probe is None:
+                return await self._go_ahead(request, payload)
+            # Shielded: a waiting call that is cancelled must not take the others' answer away.
+            verdict = await asyncio.shield(self._probe)
+            if verdict is not None:
+                return verdict
+        breaks = self._breaks
+        answer = await self.client.send(request, payload, keep=_KEPT_HEADERS, plain=200)
+        self._learn(answer, breaks)
+        return answer
 
     async def _go_ahead(self, request: Request, payload: bytes) -> Answer | Failure:
         self._probe = probe = asyncio.get_running_loop().create_future()
@@ -105,7 +88,7 @@ class Connections:
         self._all = [Connection(open_one(), place, monotonic) for place in range(count)]
         self._turn = 0
         self._replaced_at = [float("-inf")] * count
-        self._closing: set[asyncio.Task[None]] = set()
+        self._leaving: list[Client] = []
         self._closed = False
 
     def next(self) -> Connection:
@@ -114,7 +97,7 @@ class Connections:
         return self._all[self._turn]
 
     def replace(self, connection: Connection) -> Connection | None:
-        """A fresh connection in this one's place, which closes once its calls have ended.
+        """A fresh connection in this one's place, which closes once its calls must have ended.
 
         None when that was done moments ago (`LEAST_BETWEEN_S`). Who finds a connection bad that was replaced
         already gets the present one: a hundred calls cause one replacement.
@@ -127,16 +110,12 @@ class Connections:
             return None
         self._replaced_at[place] = present
         self._all[place] = Connection(self._open_one(), place, self._monotonic)
-        closing = asyncio.create_task(connection.close_when_idle(), name="close an APNs connection")
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        connection.client.close_later()
+        self._leaving = [*(client for client in self._leaving if not client.closed), connection.client]
         return self._all[place]
 
     async def close(self) -> None:
         """Close all; calls under way end as a Failure. Twice is safe."""
         self._closed = True
-        for connection in self._all:
-            await connection.client.close()
-        for closing in tuple(self._closing):
-            closing.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        for client in (*(connection.client for connection in self._all), *self._leaving):
+            await client.close()
