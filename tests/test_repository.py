@@ -28,7 +28,7 @@ LAYERS = {
                 notifications preferences projects relay reporting reports routing schedules suppressions tasks
                 templates topics users""",
     "tools": """addresses bus coalesce db embedded health http listening logs metrics migrate multi operations
-                partitions providers queue quiet_hours signing sql supervise turns vault""",
+                partitions providers queue quiet_hours signing sql supervise turns urgency vault""",
     "ground": "__init__ account_limits clock curl discreet errors settings tls tls_settings vendor_settings",
 }
 RANKS = {part: rank for rank, parts in enumerate(reversed(LAYERS.values())) for part in parts.split()}

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from tests.conftest import eventually
-from tidings.turns import RECENTLY_URGENT, USUALLY, Turns
+from tidings.turns import LOOK_S, RECENTLY_URGENT, USUALLY, Turns
 
 
 class Bulk:
@@ -41,8 +41,13 @@ async def test_a_few_pieces_in_each_turn_of_the_loop_and_fewer_after_something_c
         assert 0 < await bulk.during(10) <= 10 * USUALLY
         with turns.urgent():
             assert turns.recently_urgent
-        await bulk.during(2)
-        assert 0 < await bulk.during(10) <= 10 * RECENTLY_URGENT
+        before = bulk.taken
+
+        async def goes_on() -> bool | None:
+            return bulk.taken >= before + 5 or None
+
+        await eventually(goes_on)
+        assert await bulk.during(10) <= 10 * RECENTLY_URGENT
     finally:
         await bulk.stop()
 
@@ -107,3 +112,97 @@ async def test_a_turn_comes_again_after_a_pause() -> None:
         pass
     async with asyncio.timeout(5):
         await asyncio.gather(*(turns.take() for _ in range(2 * USUALLY)))
+
+
+async def test_what_is_on_its_way_slows_bulk_down_as_what_is_at_hand() -> None:
+    turns = Turns()
+    bulk = Bulk(turns)
+    try:
+        await bulk.during(10)
+        turns.expect()
+        assert turns.recently_urgent
+        await bulk.during(2)
+        assert await bulk.during(10) <= 1
+        before = bulk.taken
+
+        async def goes_on() -> bool | None:
+            turns.expect()  # there is always something on its way
+            return bulk.taken >= before + 3 or None
+
+        await eventually(goes_on)
+    finally:
+        await bulk.stop()
+
+
+async def test_large_statements_are_made_at_once_when_nothing_is_critical() -> None:
+    turns = Turns()
+    async with asyncio.timeout(5), turns.alone(), turns.alone():
+        await turns.take()
+
+
+async def test_a_large_statement_is_alone_after_something_critical() -> None:
+    turns, running, most, ends = Turns(), 0, 0, []
+    bulk = Bulk(turns)
+
+    async def statement(n: int) -> None:
+        nonlocal running, most
+        async with turns.alone():
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)  # what was dealt before goes on
+            before = bulk.taken
+            await asyncio.sleep(0.01)
+            assert bulk.taken <= before + RECENTLY_URGENT
+            running -= 1
+        ends.append(n)
+
+    try:
+        with turns.urgent():
+            pass
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(statement(n) for n in range(5)))
+        assert most == 1
+        assert ends == sorted(ends)
+    finally:
+        await bulk.stop()
+
+
+async def test_a_large_statement_waits_for_what_is_critical_but_not_for_ever() -> None:
+    turns, began = Turns(), asyncio.Event()
+
+    async def statement() -> None:
+        async with turns.alone():
+            began.set()
+
+    with turns.urgent():
+        making = asyncio.create_task(statement())
+        await asyncio.sleep(2 * LOOK_S)
+        assert not began.is_set()
+        async with asyncio.timeout(5):
+            await making
+    assert began.is_set()
+
+
+async def test_a_large_statement_that_fails_or_is_cancelled_leaves_the_way_free() -> None:
+    turns = Turns()
+    with turns.urgent():
+        pass
+
+    async def failing() -> None:
+        async with turns.alone():
+            raise RuntimeError
+
+    async def hanging() -> None:
+        async with turns.alone():
+            await asyncio.Event().wait()
+
+    hangs = asyncio.create_task(hanging())
+    waits = asyncio.create_task(hanging())
+    await asyncio.sleep(0.02)
+    waits.cancel()
+    hangs.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(hangs, waits, failing(), return_exceptions=True)
+        async with turns.alone():
+            pass
+        await turns.take()

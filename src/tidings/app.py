@@ -44,6 +44,7 @@ from tidings.scheduler import due, expiry, gauges, retention
 from tidings.settings import Settings
 from tidings.supervise import tell_ready
 from tidings.turns import Turns
+from tidings.urgency import Urgency
 from tidings.vault import Vault, vault_of
 from tidings.vendors import find_emulators, outside_of
 from tidings.worker.loop import HANDS, Worker
@@ -100,15 +101,17 @@ async def open_app(
         secret = read_secret(settings)
         target = find_database(settings, stack)
         db = await open_database(settings, target, stack)
-        reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", **target)
+        reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", by_keys=True, **target)
         stack.push_async_callback(_close_pool, reserve)
         reader = await open_reader(settings, target, db, stack)
         new_key = await first_key(settings, db)
         queue = await open_queue(settings, frozenset(HANDS) if Role.WORKER in roles else None, stack)
         bus = await open_bus(settings, stack)
         turns = Turns()
+        urgency = Urgency(bus, turns)
+        stack.push_async_callback(urgency.close)
         backlog = Backlog(settings.max_backlog)
-        intake = Intake(db, reserve, queue, settings.rescue_s, backlog, turns)
+        intake = Intake(db, reserve, queue, settings.rescue_s, backlog, turns, urgency)
         keys = KeyRing(db)
         wanted = Role.WORKER in roles or bool(settings.emulators)
         emulators, vendors = await find_emulators(settings, stack) if wanted else (None, None)

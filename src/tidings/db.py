@@ -30,6 +30,10 @@ AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, as
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 30.0
 CHECK_TIMEOUT_S = 3.0
+# PostgreSQL plans such a statement anew for each set of values, which takes several times what one notification's rows
+# do (postgresql.org/docs/current/sql-prepare.html, "Notes"). A plan that stays must not read whole tables, though: one
+# that was empty may have grown.
+BY_KEYS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 STATEMENT_TIMEOUT_MS = 25_000  # below the client's own, so that the server gives up first and says why
 
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
@@ -64,8 +68,12 @@ async def open_pool(
     application: str = "tidings",
     sslmode: str = "prefer",
     ca_file: str = "",
+    by_keys: bool = False,
 ) -> Pool:
-    """Open a pool, or raise `SetupError` that says what could not be reached. `sslmode`, `ca_file`: see `tls.py`."""
+    """Open a pool, or raise `SetupError` that says what could not be reached. `sslmode`, `ca_file`: see `tls.py`.
+
+    `by_keys`: it only carries statements that find few rows by keys, so one plan is right for all values (`BY_KEYS`).
+    """
     context = tls.for_postgresql(sslmode, ca_file)
     try:
         return await asyncpg.create_pool(
@@ -87,6 +95,7 @@ async def open_pool(
                 "idle_in_transaction_session_timeout": "60000",
                 "jit": "off",
                 "timezone": "UTC",
+                **(BY_KEYS if by_keys else {}),
             },
         )
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:

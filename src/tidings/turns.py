@@ -4,23 +4,29 @@ Work in bulk comes in hundreds of pieces that could all be done at once: request
 check. Done in one go they hold the loop for tens of milliseconds, again and again, and each of the twenty or so turns
 that the loop makes for one critical notification would wait for them, as would the database and the vendor behind it.
 
-So everything but the critical lane asks for a turn before each piece of about 0.1 ms. Some are dealt out in each turn
-of the loop; fewer when something critical came lately, and then with a pause as long as they took, so that half of the
-processor stays free; and while it is at hand only 200 a second. It is the processor that is shared out, not the calls
-under way: vendors that answer slowly take no part in it. Measured on 2 cores with a flood: without turns the 99th
-percentile of critical notifications was 240 ms, with turns 38 ms, with the pauses 28 ms.
+So everything but the critical lane asks for a turn before each piece of about 0.1 ms, and before a statement for many
+rows. Some are dealt out in each turn of the loop. When something critical came lately there are fewer, each followed by
+a pause for as long as it took, so that half of a core stays free; and while something critical is at hand or on its way
+(`urgency.py`), only 200 a second. It is the processor that is shared out, not the calls under way: vendors that answer
+slowly take no part in it.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
 
 USUALLY = 32  # pieces in one turn of the loop
-RECENTLY_URGENT = 4  # the same, when something critical was at hand within the last second
+RECENTLY_URGENT = 1  # the same, when something critical was at hand within the last second
 WHILE_URGENT_S = 0.005  # between two pieces, so that nothing stands still however much is critical
 RECENTLY_S = 1.0
-LONGEST_PAUSE_S = 0.005  # between two turns, when something critical came lately
+EXPECTED_S = 0.01  # for as long something critical that is on its way is waited for
+AFTERWARDS_S = 0.002  # what was done for something critical is on its way to a socket
+SHORTEST_PAUSE_S = 0.001  # the loop knows no shorter one
+LONGEST_PAUSE_S = 0.1
+LOOK_S = 0.002  # whether something critical is at hand, before a statement for many rows
+LOOKS = 25  # then it begins all the same
 
 
 class Turns:
@@ -31,9 +37,13 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._left = USUALLY
         self._urgent = 0
-        self._dealt_at = 0.0
+        self._expected_until = 0.0
         self._urgent_at = -RECENTLY_S
+        self._dealt_at = 0.0
+        self._owed_s = 0.0  # of pauses
+        self._paused_until = 0.0
         self._next: asyncio.Handle | None = None
+        self._alone = asyncio.Lock()
 
     @contextmanager
     def urgent(self) -> Iterator[None]:
@@ -44,10 +54,11 @@ class Turns:
             yield
         finally:
             self._urgent -= 1
-            self._urgent_at = self._loop.time()
-            if not self._urgent and self._next is not None:
-                self._next.cancel()
-                self._next = self._loop.call_soon(self._deal)
+            self._expect(AFTERWARDS_S)
+
+    def expect(self) -> None:
+        """Something critical is on its way, perhaps here. Any number of times."""
+        self._expect(EXPECTED_S)
 
     @property
     def recently_urgent(self) -> bool:
@@ -65,22 +76,64 @@ class Turns:
         self._waiting.append(mine)
         await mine
 
-    def _deal_later(self) -> None:
-        if self._urgent:
-            self._next = self._loop.call_later(WHILE_URGENT_S, self._deal)
-        elif self.recently_urgent:
-            self._next = self._loop.call_soon(self._pause)
-        else:
-            self._next = self._loop.call_soon(self._deal)
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Wait for the turn to have the database work for many rows, for as long as this block lasts.
 
-    def _pause(self) -> None:
-        """The pieces that were dealt last have been done: as long as they took, the loop is free for what may come."""
-        took_s = self._loop.time() - self._dealt_at
-        self._next = self._loop.call_later(min(took_s, LONGEST_PAUSE_S), self._deal)
+        When something critical came lately: in a moment without anything critical, if there is one soon; without any
+        other turn of this process meanwhile, so that one core is enough for both; and with a pause afterwards.
+        """
+        if not self.recently_urgent:
+            await self.take()
+            yield
+            return
+        async with self._alone:
+            await self._calm()
+            await self.take()
+            began_at = perf_counter()
+            self._pause_for(LONGEST_PAUSE_S)
+            try:
+                yield
+            finally:
+                self._pause_for(min(perf_counter() - began_at, LONGEST_PAUSE_S))
+
+    async def _calm(self) -> None:
+        for _ in range(LOOKS):
+            if not self._pressing:
+                return
+            await asyncio.sleep(LOOK_S)
+
+    @property
+    def _pressing(self) -> bool:
+        return self._urgent > 0 or self._loop.time() < self._expected_until
+
+    def _expect(self, seconds: float) -> None:
+        self._urgent_at = self._loop.time()
+        self._expected_until = max(self._expected_until, self._urgent_at + seconds)
+        self._put_off()
+
+    def _pause_for(self, seconds: float) -> None:
+        self._paused_until = self._loop.time() + seconds
+        self._put_off()
+
+    def _put_off(self) -> None:
+        self._left = 0
+        if self._next is not None:
+            self._next.cancel()
+            self._deal_later()
+
+    def _deal_later(self) -> None:
+        if not self.recently_urgent:
+            self._next = self._loop.call_soon(self._deal)
+            return
+        at = now = self._loop.time()
+        if self._pressing:
+            at = now + WHILE_URGENT_S if self._urgent else min(now + WHILE_URGENT_S, self._expected_until)
+        self._next = self._loop.call_at(max(at, self._paused_until), self._deal)
 
     def _deal(self) -> None:
-        self._dealt_at = self._loop.time()
-        self._left = 1 if self._urgent else RECENTLY_URGENT if self.recently_urgent else USUALLY
+        self._dealt_at = perf_counter()
+        self._left = 1 if self._pressing else RECENTLY_URGENT if self.recently_urgent else USUALLY
         waited = bool(self._waiting)
         while self._waiting and self._left > 0:
             mine = self._waiting.popleft()
@@ -88,7 +141,16 @@ class Turns:
                 mine.set_result(None)
                 self._left -= 1
         self._next = None
-        if self._urgent:
+        if self._pressing:
             self._left = 0
         if waited:
-            self._deal_later()
+            self._next = self._loop.call_soon(self._dealt)
+
+    def _dealt(self) -> None:
+        """The pieces that were dealt last have been done: as long as they took, the loop is free for what may come."""
+        if self.recently_urgent:
+            self._owed_s += perf_counter() - self._dealt_at
+            if self._owed_s >= SHORTEST_PAUSE_S:
+                self._paused_until = self._loop.time() + min(self._owed_s, LONGEST_PAUSE_S)
+                self._owed_s = 0.0
+        self._deal_later()

@@ -8,6 +8,7 @@ import pytest
 from tests.api.operations import rows
 from tests.conftest import Project
 from tidings.app import App
+from tidings.urgency import TOPIC
 
 PATH = "/api/notifications/batch"
 LATER = "2036-04-29T09:00:00Z"
@@ -50,6 +51,14 @@ def batch(*items: bytes) -> bytes:
 
 def good(user_id: int, **fields: Any) -> bytes:
     return msgspec.json.encode({"user_id": user_id, "title": "Good \\u0000 é 😀", **fields})
+
+
+@pytest.fixture(autouse=True, params=["usually", "after something critical"])
+async def moment(request: pytest.FixtureRequest, app: App) -> None:
+    """After something critical a batch is read and stored in pieces. The answers are the same."""
+    if request.param != "usually":
+        await app.bus.announce(TOPIC, "critical")
+        assert app.services.intake.in_pieces
 
 
 async def test_all_good(app: App, project: Project) -> None:

@@ -14,23 +14,38 @@ from tidings.notifications import Accepted, Entry
 from tidings.queue import Queue, Ticket
 from tidings.relay import relay
 from tidings.turns import Turns
+from tidings.urgency import Urgency
 
-# Of a batch, when something critical came lately. What is gathered from single calls is never more.
-STORED_AT_ONCE = 256
+# Of a batch, when something critical came lately.
+STORED_AT_ONCE = 32
 BATCHES_AT_ONCE = 4  # the pool must have connections left for everything else
+
+
+def _count(results: Sequence[Accepted | Problem]) -> None:
+    metrics.ACCEPTED.inc(sum(isinstance(result, Accepted) and not result.replayed for result in results))
 
 
 class Intake:
     """`accept` for one notification; for many `store` within `batch`, then `publish`."""
 
-    def __init__(self, db: Pool, reserve: Pool, queue: Queue, rescue_s: float, backlog: Backlog, turns: Turns) -> None:
+    def __init__(
+        self,
+        db: Pool,
+        reserve: Pool,
+        queue: Queue,
+        rescue_s: float,
+        backlog: Backlog,
+        turns: Turns,
+        urgency: Urgency,
+    ) -> None:
         """`reserve`: connections that only the critical lane uses, so that it never waits for one. `turns`: of the
-        event loop, which all lanes share."""
+        event loop, which all lanes share; `urgency`: tells those of other processes."""
         self._db = db
         self._queue = queue
         self._rescue_s = rescue_s
         self._backlog = backlog
         self._turns = turns
+        self._urgency = urgency
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._one_batch = asyncio.Lock()
         self._accept: Coalescer[Entry, Accepted] = Coalescer(lambda entries: self._accept_group(entries, db))
@@ -41,6 +56,7 @@ class Intake:
     async def accept(self, entry: Entry) -> Accepted:
         """Store one. Raises `Problem` when this one can't be: no such user, or the key of another request."""
         if entry.new.lane == "critical":
+            self._urgency.tell()
             with self._turns.urgent():
                 return await self._accept_critical(entry)
         self._backlog.check()
@@ -59,8 +75,14 @@ class Intake:
         """Wait for the turn to do a piece of work that is not critical, of about 0.1 ms."""
         await self._turns.take()
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a large body is to be read in pieces, with turns between them: something critical came lately."""
+        return self._turns.recently_urgent
+
     async def _accept_group(self, entries: Sequence[Entry], db: Pool) -> list[Accepted | Problem]:
-        results, tickets = await self.store(entries, db)
+        results, tickets = await notifications.accept(db, entries, self._rescue_s)
+        _count(results)
         await self.publish(tickets)
         return results
 
@@ -69,21 +91,21 @@ class Intake:
     ) -> tuple[list[Accepted | Problem], list[Ticket]]:
         """Store many in one commit; the tickets are for `publish`, once that is committed.
 
-        While anything critical was accepted lately, a batch is stored in several statements: a large one would hold the
+        While anything critical was accepted lately, others are stored in several statements: a large one would hold the
         event loop and a core of the database for longer than a critical notification takes altogether.
         """
-        if len(entries) <= STORED_AT_ONCE or not self._turns.recently_urgent:
+        if not self._turns.recently_urgent or any(entry.new.lane == "critical" for entry in entries):
             results, tickets = await notifications.accept(db, entries, self._rescue_s)
         else:
             results, tickets = [], []
             async with transaction(db) as connection:
                 for start in range(0, len(entries), STORED_AT_ONCE):
-                    await self._turns.take()
                     part = entries[start : start + STORED_AT_ONCE]
-                    stored, made = await notifications.accept(connection, part, self._rescue_s)
+                    async with self._turns.alone():
+                        stored, made = await notifications.accept(connection, part, self._rescue_s)
                     results += stored
                     tickets += made
-        metrics.ACCEPTED.inc(sum(isinstance(result, Accepted) and not result.replayed for result in results))
+        _count(results)
         return results, tickets
 
     async def broadcast(self, project_id: int, new: NewBroadcast, db: Pool | Connection) -> tuple[Broadcast, Ticket]:

@@ -27,7 +27,7 @@ from tidings.providers.fcm_message import check_data
 from tidings.queue import Ticket
 
 TAGS = ["Notifications"]
-ITEMS_A_TURN = 32
+ITEMS_A_TURN = 16
 MOST_BATCH = 1000
 PAST_GRACE = timedelta(minutes=1)  # clocks differ; a time so little past is now
 
@@ -226,12 +226,19 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
     return response
 
 
+def all_at_once(body: bytes) -> Sequence[Any] | None:
+    """The items of a batch when all are good, as nearly always; None otherwise."""
+    try:
+        return decode(body, NewBatch).notifications
+    except (Invalid, BadRequest):
+        return None
+
+
 async def read_batch(api: Services, project_id: int, body: bytes) -> tuple[dict[int, Entry], dict[int, Problem]]:
     """Good items as entries and bad ones as problems, by index."""
     at, entries, refused = now(), {}, {}
-    try:
-        items: Sequence[Any] = decode(body, NewBatch).notifications  # all at once, as nearly always
-    except (Invalid, BadRequest):
+    items = None if api.intake.in_pieces else all_at_once(body)
+    if items is None:
         items = split(body, RawBatch).notifications
     for index, item in enumerate(items):
         prefix = f"/notifications/{index}"

@@ -27,6 +27,7 @@ BAR = 1.5
 GOAL_MS = 250.0
 FLOOD_TIMEOUT_S = 300.0
 LOOK_EVERY_S = 0.1
+LOG_FILES = 24
 ALL = ["api", "gateway", "worker", "scheduler"]
 
 _WAITING = "SELECT EXISTS (SELECT FROM tasks WHERE lane = 'bulk')"
@@ -102,17 +103,19 @@ async def _measure(options: Options, name: str, where: str, opened: Callable[[St
         seconds = max(1.0, SECONDS * options.scale)
         scene = Scene(here, at, prober, flooder, phones, recipients, seconds)
         try:
-            await _leg(scene, min(WARM_UP_S, seconds))
-            pairs = [(await _leg(scene, seconds), await _flooded(scene)) for _ in range(options.pairs)]
+            await _make_log_files(at.database)
+            await _probe(scene, min(WARM_UP_S, seconds))
+            pairs = [(await _calm(scene), await _flooded(scene)) for _ in range(options.pairs)]
         finally:
             await phones.close()
         await _must_be_sent(at.database, "bulk", recipients * options.pairs)
     return _figure(name, where, recipients, pairs)
 
 
-async def _leg(scene: Scene, seconds: float) -> Waited:
-    """Probe for so long, with nothing else going on (or with what the caller started)."""
-    probed, took = await _probe(scene, seconds)
+async def _calm(scene: Scene) -> Waited:
+    """Probe with nothing else going on."""
+    await _settle(scene.at.database)
+    probed, took = await _probe(scene, scene.seconds)
     return Waited(sorted(took.values()), probed.answer_p99_ms)
 
 
@@ -136,6 +139,7 @@ async def _flooded(scene: Scene) -> Waited:
         different=scene.recipients // BATCH,
         lane="bulk",
     )
+    await _settle(scene.at.database)
     async with asyncio.TaskGroup() as both:
         flooding = both.create_task(scene.flooder.ask(flood, Posted, FLOOD_TIMEOUT_S + 2 * GRACE_S))
         probing = both.create_task(_probe(scene, scene.seconds))
@@ -146,6 +150,30 @@ async def _flooded(scene: Scene) -> Waited:
     during = {at: ms for at, ms in took.items() if at <= last}
     seconds = max(last - probed.first_at, 1) / 1e9
     return Waited(sorted(during.values()), probed.answer_p99_ms, scene.recipients / seconds)
+
+
+async def _make_log_files(where: Database) -> None:
+    """Have PostgreSQL make as many files of its write-ahead log as a flood needs, which it then uses again and again.
+
+    A server that is in use has them; a new one makes them one by one, and nobody can commit meanwhile.
+    """
+    database = await connect(where)
+    try:
+        for _ in range(LOG_FILES):
+            await database.execute("SELECT pg_logical_emit_message(false, '', '')")
+            await database.execute("SELECT pg_switch_wal()")
+        await database.execute("CHECKPOINT")
+    finally:
+        await database.close()
+
+
+async def _settle(where: Database) -> None:
+    """Have PostgreSQL write now what it otherwise writes during the next leg, which has nothing to do with it."""
+    database = await connect(where)
+    try:
+        await database.execute("CHECKPOINT")
+    finally:
+        await database.close()
 
 
 async def _drained(where: Database) -> int:

@@ -1,7 +1,8 @@
 """The walk of a group of notifications: load, plan, send, record. A retry is the same walk, later."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import msgspec
@@ -20,6 +21,7 @@ from tidings.worker.record import Attempted, Group, record
 
 FIRST_RECORD_S = 0.5  # what has its answer by then is recorded; stragglers follow
 PLANS_A_TURN = 16
+FEW = 16  # notifications, for which the database needs no longer than for something critical
 MARGIN_S = 5.0  # before the lease runs out; what has no answer by then is tried again
 # Calls of one group at once. Vendors take about 100 on a connection; the rest would only wait inside their own
 # deadline. Two rounds of calls that all time out fit into a lease.
@@ -60,9 +62,8 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
             judge(work, one, Retry(Reason.TIMEOUT, "no answer in time", maybe_taken=id(one) in announced))
             for one in without_answer(planned, answered)
         ]
-        if turns is not None:
-            await turns.take()
-        await record(work.db, group, answered[len(early) :], last=True)
+        async with turn_for(turns, len(planned)):
+            await record(work.db, group, answered[len(early) :], last=True)
     finally:
         for sender in senders:
             sender.cancel()  # does nothing to those that are done
@@ -185,6 +186,19 @@ async def _still_sending(senders: Iterable[asyncio.Task[None]], timeout_s: float
     return waiting
 
 
+@asynccontextmanager
+async def turn_for(turns: Turns | None, count: int) -> AsyncIterator[None]:
+    """Around a statement for `count` notifications. `turns` None: do it now, it is for something critical."""
+    if turns is None:
+        yield
+    elif count <= FEW:
+        await turns.take()
+        yield
+    else:
+        async with turns.alone():
+            yield
+
+
 def without_answer(planned: Sequence[Planned], answered: Sequence[Attempted]) -> list[Planned]:
     """The attempts that have no answer yet."""
     if len(answered) == len(planned):
@@ -198,12 +212,12 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None, ab
 
     `turns`: to ask for before each piece of the work; None: do it in one go. `absent`: see `Delivering`.
     """
-    if turns is not None:
-        await turns.take()
     ids = [subject_id for claim in claims for subject_id in claim.subject_ids]
     if any(claim.kind == "scheduled" for claim in claims):
         await db.execute(notifications.SQL["begin_scheduled"], ids)
-    subjects = subjects_of(await db.fetch(notifications.SQL["load"], ids), _decode)
+    async with turn_for(turns, len(ids)):
+        rows = await db.fetch(notifications.SQL["load"], ids)
+    subjects = subjects_of(rows, _decode)
     histories: dict[int, dict[tuple[str, int], Known]] = {}
     if any(claim.again for claim in claims):
         due = await deliveries.reserve(db, ids, min(claim.lease_until for claim in claims))
