@@ -28,6 +28,7 @@ GOAL_MS = 250.0
 FLOOD_TIMEOUT_S = 300.0
 LOOK_EVERY_S = 0.1
 LOG_FILES = 24
+REST_S = 5.0
 ALL = ["api", "gateway", "worker", "scheduler"]
 
 _WAITING = "SELECT EXISTS (SELECT FROM tasks WHERE lane = 'bulk')"
@@ -60,6 +61,7 @@ class Scene(Struct, frozen=True):
     phones: Phones
     recipients: int
     seconds: float
+    rest_s: float
 
 
 async def measure(options: Options) -> list[Figure]:
@@ -101,7 +103,7 @@ async def _measure(options: Options, name: str, where: str, opened: Callable[[St
         await seed(at.database, recipients + PROBED_USERS)
         phones = Phones(here.emulators, range(recipients + 1, recipients + PROBED_USERS + 1))
         seconds = max(1.0, SECONDS * options.scale)
-        scene = Scene(here, at, prober, flooder, phones, recipients, seconds)
+        scene = Scene(here, at, prober, flooder, phones, recipients, seconds, REST_S * options.scale)
         try:
             await _make_log_files(at.database)
             await _probe(scene, min(WARM_UP_S, seconds))
@@ -114,7 +116,7 @@ async def _measure(options: Options, name: str, where: str, opened: Callable[[St
 
 async def _calm(scene: Scene) -> Waited:
     """Probe with nothing else going on."""
-    await _settle(scene.at.database)
+    await _settle(scene.at.database, scene.rest_s)
     probed, took = await _probe(scene, scene.seconds)
     return Waited(sorted(took.values()), probed.answer_p99_ms)
 
@@ -139,7 +141,7 @@ async def _flooded(scene: Scene) -> Waited:
         different=scene.recipients // BATCH,
         lane="bulk",
     )
-    await _settle(scene.at.database)
+    await _settle(scene.at.database, scene.rest_s)
     async with asyncio.TaskGroup() as both:
         flooding = both.create_task(scene.flooder.ask(flood, Posted, FLOOD_TIMEOUT_S + 2 * GRACE_S))
         probing = both.create_task(_probe(scene, scene.seconds))
@@ -167,13 +169,15 @@ async def _make_log_files(where: Database) -> None:
         await database.close()
 
 
-async def _settle(where: Database) -> None:
-    """Have PostgreSQL write now what it otherwise writes during the next leg, which has nothing to do with it."""
+async def _settle(where: Database, seconds: float) -> None:
+    """Have PostgreSQL write now what it otherwise writes during the next leg, which has nothing to do with it, and let
+    the disk rest: after hundreds of megabytes it may hold up single writes for seconds."""
     database = await connect(where)
     try:
         await database.execute("CHECKPOINT")
     finally:
         await database.close()
+    await asyncio.sleep(seconds)
 
 
 async def _drained(where: Database) -> int:
