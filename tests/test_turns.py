@@ -206,3 +206,19 @@ async def test_a_large_statement_that_fails_or_is_cancelled_leaves_the_way_free(
         async with turns.alone():
             pass
         await turns.take()
+
+
+async def test_bulk_does_not_hold_its_breath_for_long_however_much_is_critical() -> None:
+    turns = Turns()
+    bulk = Bulk(turns)
+
+    async def breathes() -> bool | None:
+        turns.expect()
+        return await bulk.during(10) > 2 or None
+
+    try:
+        with turns.urgent():
+            await eventually(breathes)
+            assert turns.recently_urgent
+    finally:
+        await bulk.stop()

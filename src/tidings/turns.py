@@ -7,8 +7,8 @@ that the loop makes for one critical notification would wait for them, as would 
 So everything but the critical lane asks for a turn before each piece of about 0.1 ms, and before a statement for many
 rows. Some are dealt out in each turn of the loop. When something critical came lately there are fewer, each followed by
 a pause for as long as it took, so that half of a core stays free; and while something critical is at hand or on its way
-(`urgency.py`), only 200 a second. It is the processor that is shared out, not the calls under way: vendors that answer
-slowly take no part in it.
+(`urgency.py`), only 200 a second, but for no longer than 50 ms in 100, however much is critical. It is the processor
+that is shared out, not the calls under way: vendors that answer slowly take no part in it.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from time import perf_counter
 
 USUALLY = 32  # pieces in one turn of the loop
 RECENTLY_URGENT = 1  # the same, when something critical was at hand within the last second
-WHILE_URGENT_S = 0.005  # between two pieces, so that nothing stands still however much is critical
+WHILE_URGENT_S = 0.005  # between two pieces
 RECENTLY_S = 1.0
 EXPECTED_S = 0.01  # for as long something critical that is on its way is waited for
 AFTERWARDS_S = 0.002  # what was done for something critical is on its way to a socket
 SHORTEST_PAUSE_S = 0.001  # the loop knows no shorter one
 LONGEST_PAUSE_S = 0.1
 LOOK_S = 0.002  # whether something critical is at hand, before a statement for many rows
-LOOKS = 25  # then it begins all the same
+BREATH_S = 0.05  # so long bulk holds its breath, and breathes as long, however much is critical
 
 
 class Turns:
@@ -38,6 +38,7 @@ class Turns:
         self._left = USUALLY
         self._urgent = 0
         self._expected_until = 0.0
+        self._pressing_since = 0.0
         self._urgent_at = -RECENTLY_S
         self._dealt_at = 0.0
         self._owed_s = 0.0  # of pauses
@@ -48,17 +49,20 @@ class Turns:
     @contextmanager
     def urgent(self) -> Iterator[None]:
         """Something critical is at hand for as long as this block lasts. Any number of times at once."""
+        self._press(0.0)
         self._urgent += 1
         self._left = 0
         try:
             yield
         finally:
+            self._press(AFTERWARDS_S)
             self._urgent -= 1
-            self._expect(AFTERWARDS_S)
+            self._put_off()
 
     def expect(self) -> None:
         """Something critical is on its way, perhaps here. Any number of times."""
-        self._expect(EXPECTED_S)
+        self._press(EXPECTED_S)
+        self._put_off()
 
     @property
     def recently_urgent(self) -> bool:
@@ -98,19 +102,25 @@ class Turns:
                 self._pause_for(min(perf_counter() - began_at, LONGEST_PAUSE_S))
 
     async def _calm(self) -> None:
-        for _ in range(LOOKS):
+        for _ in range(round(BREATH_S / LOOK_S)):
             if not self._pressing:
                 return
             await asyncio.sleep(LOOK_S)
 
     @property
-    def _pressing(self) -> bool:
+    def _at_hand(self) -> bool:
         return self._urgent > 0 or self._loop.time() < self._expected_until
 
-    def _expect(self, seconds: float) -> None:
+    @property
+    def _pressing(self) -> bool:
+        """Whether bulk holds its breath."""
+        return self._at_hand and (self._loop.time() - self._pressing_since) % (2 * BREATH_S) < BREATH_S
+
+    def _press(self, seconds: float) -> None:
         self._urgent_at = self._loop.time()
+        if not self._at_hand:
+            self._pressing_since = self._urgent_at
         self._expected_until = max(self._expected_until, self._urgent_at + seconds)
-        self._put_off()
 
     def _pause_for(self, seconds: float) -> None:
         self._paused_until = self._loop.time() + seconds
