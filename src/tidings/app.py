@@ -101,8 +101,7 @@ async def open_app(
         secret = read_secret(settings)
         target = find_database(settings, stack)
         db = await open_database(settings, target, stack)
-        reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", by_keys=True, **target)
-        stack.push_async_callback(_close_pool, reserve)
+        reserve = await open_reserve(target, stack)
         reader = await open_reader(settings, target, db, stack)
         new_key = await first_key(settings, db)
         queue = await open_queue(settings, frozenset(HANDS) if Role.WORKER in roles else None, stack)
@@ -245,6 +244,13 @@ async def open_database(settings: Settings, target: dict[str, Any], stack: Async
     await migrate.ensure(db, **target)
     await partitions.ensure(db, clock.now().date())
     return db
+
+
+async def open_reserve(target: dict[str, Any], stack: AsyncExitStack) -> Pool:
+    """Connections that only the critical lane uses."""
+    reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", by_keys=True, **target)
+    stack.push_async_callback(_close_pool, reserve)
+    return reserve
 
 
 async def open_reader(settings: Settings, target: dict[str, Any], db: Pool, stack: AsyncExitStack) -> Pool:

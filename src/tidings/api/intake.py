@@ -94,7 +94,10 @@ class Intake:
         While anything critical was accepted lately, others are stored in several statements: a large one would hold the
         event loop and a core of the database for longer than a critical notification takes altogether.
         """
-        if not self._turns.recently_urgent or any(entry.new.lane == "critical" for entry in entries):
+        urgent = any(entry.new.lane == "critical" for entry in entries)
+        if urgent:
+            self._urgency.tell()
+        if urgent or not self._turns.recently_urgent:
             results, tickets = await notifications.accept(db, entries, self._rescue_s)
         else:
             results, tickets = [], []

@@ -27,8 +27,8 @@ BAR = 1.5
 GOAL_MS = 250.0
 FLOOD_TIMEOUT_S = 300.0
 LOOK_EVERY_S = 0.1
-LOG_FILES = 24
-REST_S = 5.0
+LOG_FILES = 24  # of 16 MB each; a flood writes 250 MB
+REST_S = 5.0  # before each leg
 ALL = ["api", "gateway", "worker", "scheduler"]
 
 _WAITING = "SELECT EXISTS (SELECT FROM tasks WHERE lane = 'bulk')"
@@ -105,7 +105,7 @@ async def _measure(options: Options, name: str, where: str, opened: Callable[[St
         seconds = max(1.0, SECONDS * options.scale)
         scene = Scene(here, at, prober, flooder, phones, recipients, seconds, REST_S * options.scale)
         try:
-            await _make_log_files(at.database)
+            await _make_log_files(at.database, options.count(LOG_FILES, 1))
             await _probe(scene, min(WARM_UP_S, seconds))
             pairs = [(await _calm(scene), await _flooded(scene)) for _ in range(options.pairs)]
         finally:
@@ -154,14 +154,14 @@ async def _flooded(scene: Scene) -> Waited:
     return Waited(sorted(during.values()), probed.answer_p99_ms, scene.recipients / seconds)
 
 
-async def _make_log_files(where: Database) -> None:
-    """Have PostgreSQL make as many files of its write-ahead log as a flood needs, which it then uses again and again.
+async def _make_log_files(where: Database, count: int) -> None:
+    """Have PostgreSQL make the files of its write-ahead log that a flood needs, which it then uses again and again.
 
     A server that is in use has them; a new one makes them one by one, and nobody can commit meanwhile.
     """
     database = await connect(where)
     try:
-        for _ in range(LOG_FILES):
+        for _ in range(count):
             await database.execute("SELECT pg_logical_emit_message(false, '', '')")
             await database.execute("SELECT pg_switch_wal()")
         await database.execute("CHECKPOINT")
