@@ -93,7 +93,7 @@ async def open_lanes(
             turns=turns,
             urgent=lane is Lane.CRITICAL,
             once=once_of(settings),
-            absent=bus.surely_absent,
+            absent=bus.absent,
         )
 
     usual = await work(Lane.NORMAL, services.db, 2)

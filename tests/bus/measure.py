@@ -92,7 +92,13 @@ async def figures(redis: Wire, gateway: RedisBus, publisher: RedisBus) -> None:
     async def online_again(n: int) -> None:
         await online(n + USERS)
 
+    async def absent(first: int) -> None:
+        for start in range(first, first + CALLS, CALLERS):
+            await publisher.absent((1, user) for user in range(start, start + CALLERS))
+
     await measure("publish, nobody there", redis, CALLS, lambda: many(nobody, CALLS))
+    await measure("absent, a user of 500 who are not there", redis, CALLS, lambda: absent(USERS))
+    await measure("absent, a user of 500, some there", redis, CALLS, lambda: absent(0))
     before = await memory_of(redis)
     await measure("publish to online users, received here too", redis, USERS, lambda: many(online, USERS))
     print(f"  Redis: {(await memory_of(redis) - before) / USERS:,.0f} bytes for the first frame of a user")

@@ -145,14 +145,22 @@ async def test_no_position_is_a_fresh_start(bus: Bus) -> None:
     assert (mine.recovered, mine.frames, mine.position.offset) == (True, [], 1)
 
 
-async def test_who_is_surely_absent_gets_nothing(bus: Bus) -> None:
-    if bus.surely_absent(1, 7):
-        assert await bus.publish(1, 7, 1, b"{}") == 0
+@pytest.mark.parametrize("count", [100, 1_500])  # one call to Redis, and several
+async def test_who_is_absent_is_known_of_many_users_at_once(bus: Bus, count: int) -> None:
+    everyone = {(project, user) for project in (1, 2) for user in range(count // 2)}
+    assert await bus.absent(everyone) == everyone
+    here, left = Ear(), Ear()
+    await bus.join(1, 7, here.take, None, None)
+    await bus.join(2, 9, left.take, None, None)
+    await bus.leave(2, 9, left.take)  # here a moment ago: what comes now is kept for the return
+    assert await bus.absent([*everyone, (1, 7)]) == everyone - {(1, 7), (2, 9)}
+
+
+async def test_of_a_few_users_nobody_is_called_absent_who_would_get_something(bus: Bus) -> None:
     ear = Ear()
     await bus.join(1, 7, ear.take, None, None)
-    assert not bus.surely_absent(1, 7)
-    await bus.leave(1, 7, ear.take)
-    assert not bus.surely_absent(1, 7)  # here a moment ago: what comes now is kept for the return
+    assert await bus.absent([(1, 7), (1, 8)]) <= {(1, 8)}
+    assert await bus.absent([]) == set()
 
 
 async def test_presence_follows_the_sockets(bus: Bus) -> None:

@@ -55,6 +55,7 @@ async def test_a_redis_that_hangs(redis_server: RedisServer) -> None:
                 assert not verdict.known
                 with pytest.raises(BusUnavailable):
                     await publisher.publish(1, 7, 2, b"2")
+                assert await publisher.absent((1, user) for user in range(100)) == set()
                 ear = Ear()
                 recovery, _ = await gateway.join(1, 9, ear.take, None, None, lost=ear.lost)
                 assert not recovery.recovered

@@ -7,7 +7,7 @@ to lose everything; the truth is in PostgreSQL. What it must never do is hide a 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Protocol
 
@@ -150,9 +150,12 @@ class Bus(Protocol):
         """Whether the user has an open socket, and when there last was one."""
         ...
 
-    def surely_absent(self, project_id: int, user_id: int) -> bool:
-        """True when `publish` would do nothing: no socket, and none lately. False when that is not so, or can't be
-        told without asking elsewhere. Never waits."""
+    async def absent(self, users: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those of these users, as (project, user), to whom `publish` would do nothing: no socket, and none lately.
+
+        Perhaps not all of them: for a few it may cost more to ask than to publish, and a bus that can't be reached
+        knows nobody.
+        """
         ...
 
     async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:

@@ -167,6 +167,17 @@ return {total, seen}
 """
 )
 
+# KEYS: streams, at most a few hundred. Answers one character for each: 1 where there is one, else 0. Mostly nobody of a
+# group is there, which Redis says in a tenth of the time.
+THERE = _script(
+    """
+if redis.call('EXISTS', unpack(KEYS)) == 0 then return string.rep('0', #KEYS) end
+local answer = {}
+for n = 1, #KEYS do answer[n] = redis.call('EXISTS', KEYS[n]) end
+return table.concat(answer)
+"""
+)
+
 # KEYS: a mark that only this node sets. ARGV: its expiry in ms, the node's channel, the message.
 # Answers 0 when the mark was gone: Redis has forgotten things that it should not have.
 BEAT = _script(
@@ -200,4 +211,4 @@ return {allowed, remaining, math.ceil(kept - now), math.ceil(wait)}
 """
 )
 
-SCRIPTS = (PUBLISH, JOIN, REFRESH, PRESENCE, BEAT, ALLOW)
+SCRIPTS = (PUBLISH, JOIN, REFRESH, PRESENCE, THERE, BEAT, ALLOW)

@@ -7,7 +7,7 @@ because streams become idle in the order of time.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -96,8 +96,8 @@ class MemoryBus:
         sockets = len(stream.sinks)
         return Presence(sockets > 0, sockets, clock.now() if sockets else self._last_seen(stream))
 
-    def surely_absent(self, project_id: int, user_id: int) -> bool:
-        return (project_id, user_id) not in self._streams
+    async def absent(self, users: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        return {user for user in users if user not in self._streams}
 
     async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:
         return self._buckets.allow(key, self._monotonic(), rate, cost)

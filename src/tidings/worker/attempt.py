@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 import msgspec
@@ -23,20 +23,19 @@ from tidings.worker.retry import SENT, Policy, Step, next_step
 
 log = structlog.get_logger("tidings.worker")
 
-Absent = Callable[[int, int], bool]
+Absent = Callable[[Iterable[tuple[int, int]]], Awaitable[set[tuple[int, int]]]]
 
 
-def may_be_there(project_id: int, user_id: int) -> bool:
-    """Where nothing is known of a project's user."""
-    return False
+async def may_be_there(users: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Where nothing is known of the users."""
+    return set()
 
 
 class Delivering(Struct, frozen=True):
     """What delivering needs. `book`: the accounts of each project, by way.
 
     `turns`: of the event loop, which all lanes of a process share; `urgent`: this lane does not wait for one. `once`:
-    the channels that send at most once, where no account says otherwise (`sends_once`). `absent`: `Bus.surely_absent`
-    of a project's user.
+    the channels that send at most once, where no account says otherwise (`sends_once`). `absent`: `Bus.absent`.
     """
 
     db: Pool

@@ -218,19 +218,8 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None, ab
     async with turn_for(turns, len(ids)):
         rows = await db.fetch(notifications.SQL["load"], ids)
     subjects = subjects_of(rows, _decode)
-    histories: dict[int, dict[tuple[str, int], Known]] = {}
-    if any(claim.again for claim in claims):
-        due = await deliveries.reserve(db, ids, min(claim.lease_until for claim in claims))
-        for row in await deliveries.existing(db, ids):
-            key = (row["channel"], row["device_id"])
-            one = Known(
-                row["status"],
-                row["attempts"],
-                (row["notification_id"], *key) in due,
-                row["attempts_allowed"],
-                begun=row["reason"] == Reason.UNKNOWN,
-            )
-            histories.setdefault(row["notification_id"], {})[key] = one
+    nobody = await absent((subject.project_id, subject.user_id) for subject in subjects)
+    histories = await _histories(db, claims, ids) if any(claim.again for claim in claims) else {}
     at = clock_now()
     retried = {subject_id for claim in claims if claim.kind == "retry" for subject_id in claim.subject_ids}
     retried -= {subject_id for claim in claims if claim.kind != "retry" for subject_id in claim.subject_ids}
@@ -238,6 +227,23 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None, ab
     for n, subject in enumerate(subjects):
         if turns is not None and n % PLANS_A_TURN == 0:
             await turns.take()
-        known, gone = histories.get(subject.id, {}), absent(subject.project_id, subject.user_id)
+        known, gone = histories.get(subject.id, {}), (subject.project_id, subject.user_id) in nobody
         plans.append((subject, plan(subject, known, at, retrying=subject.id in retried, absent=gone)))
     return Group.of(claims, plans, histories)
+
+
+async def _histories(db: Pool, claims: Sequence[Claim], ids: Sequence[int]) -> dict[int, dict[tuple[str, int], Known]]:
+    """What is recorded of these notifications, by their id; what is due is reserved for this worker."""
+    histories: dict[int, dict[tuple[str, int], Known]] = {}
+    due = await deliveries.reserve(db, ids, min(claim.lease_until for claim in claims))
+    for row in await deliveries.existing(db, ids):
+        key = (row["channel"], row["device_id"])
+        one = Known(
+            row["status"],
+            row["attempts"],
+            (row["notification_id"], *key) in due,
+            row["attempts_allowed"],
+            begun=row["reason"] == Reason.UNKNOWN,
+        )
+        histories.setdefault(row["notification_id"], {})[key] = one
+    return histories
