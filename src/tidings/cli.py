@@ -208,11 +208,16 @@ def bench(
             help="accept, deliver, lanes, memory: in parts, over the RabbitMQ and Redis of the settings",
         ),
     ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where databases are made for the run, so which disk is measured; /var/tmp", file_okay=False),
+    ] = None,
 ) -> None:
     """Measure the service on this machine, each figure beside its ceiling. Takes about five minutes."""
     from tidings.bench import running  # noqa: PLC0415
 
-    raise typer.Exit(running.run(",".join(filter(None, (figure, only))), json, seconds, scale, distributed=distributed))
+    names = ",".join(filter(None, (figure, only)))
+    raise typer.Exit(running.run(names, json, seconds, scale, distributed=distributed, folder=folder))
 
 
 @keys.command("create")

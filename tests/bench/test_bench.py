@@ -6,15 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tidings.bench import commands, posts, processes, running, usage
-from tidings.bench.figures import Figure, Leg, Options, compared, quantile
+from tidings.bench.figures import FOLDER, Figure, Leg, Options, compared, quantile
 from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
 
@@ -32,10 +33,10 @@ def bench(*options: str) -> subprocess.Popen[str]:
     )
 
 
-def left_behind(pid: int) -> list[str]:
+def left_behind(pid: int, below: Path = FOLDER) -> list[str]:
     """Folders of the run with this pid, and processes that work in them, that are still there."""
     folder = f"tidings-bench-{pid}-"
-    found = [str(path) for path in Path("/tmp").glob(folder + "*")]
+    found = [str(path) for path in below.glob(folder + "*")]
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if folder in entry.read_text(errors="replace"):
@@ -109,19 +110,29 @@ def test_latency_has_its_quantiles(outcome: dict[str, Any]) -> None:
     assert figure["value"] == details["frame_p50_ms"]
 
 
-def test_told_to_stop_it_takes_everything_along() -> None:
-    process = bench("--only", "latency", "--scale", "4")
+@pytest.fixture
+def below() -> Iterator[Path]:
+    """A folder that others may pass through."""
+    path = Path(tempfile.mkdtemp(prefix="tidings-test-"))
+    path.chmod(0o711)
+    yield path
+    path.rmdir()  # it is empty again
+
+
+def test_told_to_stop_it_takes_everything_along(below: Path) -> None:
+    process = bench("--only", "latency", "--scale", "4", "--folder", str(below))
     deadline, family = time.monotonic() + 60, usage.family(process.pid)
     while len(programs(family)) < 4:
         assert time.monotonic() < deadline, f"only these were started: {programs(family)}"
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
         family = usage.family(process.pid)
+    assert left_behind(process.pid, below)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=RUN_TIMEOUT_S)
     assert process.returncode == 2
     assert "stopped before everything was measured" in errors
-    assert left_behind(process.pid) == []
+    assert left_behind(process.pid, below) == []
     assert programs(family) == set()
 
 
@@ -131,6 +142,7 @@ def test_told_to_stop_it_takes_everything_along() -> None:
         (["--only", "accept,speed"], "there is no speed"),
         (["--seconds", "0"], "--seconds"),
         (["--scale", "9"], "--scale"),
+        (["--folder", "/nowhere/at/all"], "--folder: /nowhere/at/all can't be written to: No such file"),
     ],
 )
 def test_what_can_not_be_measured_is_refused(options: list[str], said: str) -> None:

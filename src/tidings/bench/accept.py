@@ -17,7 +17,7 @@ PATH = "/api/notifications"
 
 async def measure(options: Options) -> list[Figure]:
     """The figure. Raises `BenchError` when a request is refused."""
-    async with stage() as here, load() as (loader, _), service(here.serve(["api"])) as (server, at):
+    async with stage(options.folder) as here, load() as (loader, _), service(here.serve(["api"])) as (server, at):
         users = options.count(USERS, CONNECTIONS)
         await seed(at.database, users)
         meter = Meter({"server": server, "load": loader}, {"postgres": server})

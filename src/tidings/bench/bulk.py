@@ -16,7 +16,7 @@ WARM_UP_S = 1.0
 
 async def measure(options: Options) -> list[Figure]:
     """The figure. Raises `BenchError` when a batch is refused."""
-    async with stage() as here, load() as (loader, _), service(here.serve(["api"])) as (server, at):
+    async with stage(options.folder) as here, load() as (loader, _), service(here.serve(["api"])) as (server, at):
         users, batch = options.count(USERS, 100), options.count(BATCH, 100) if options.scale < 1 else BATCH
         await seed(at.database, users)
         meter = Meter({"server": server, "load": loader}, {"postgres": server})

@@ -23,7 +23,7 @@ async def measure(options: Options) -> list[Figure]:
     batch = min(BATCH, count)
     count -= count % batch
     async with (
-        stage() as here,
+        stage(options.folder) as here,
         load() as (loader, _),
         emulators(here) as emulator,
         service(here.serve(["api"]), "api") as (api, at),

@@ -5,6 +5,7 @@ Both sides have a stage of their own, with a PostgreSQL of its own, and take tur
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from statistics import median
 
 from tidings.bench import accept, broker, deliver
@@ -25,7 +26,7 @@ async def measure_accept(options: Options) -> list[Figure]:
     async with load() as (loader, _), AsyncExitStack() as stack:
 
         async def side(distributed: bool) -> tuple[Meter, Post]:
-            here = await stack.enter_async_context(stage())
+            here = await stack.enter_async_context(stage(options.folder))
             server, at = await stack.enter_async_context(service(here.serve(["api"], distributed=distributed)))
             await seed(at.database, users)
             command = Post(at.api_port, accept.PATH, here.api_key, accept.CONNECTIONS, options.seconds, users)
@@ -101,12 +102,17 @@ async def measure_deliver(options: Options) -> list[Figure]:
     await broker.take_over()
     count = options.count(deliver.NOTIFICATIONS, 100)
     count -= count % min(deliver.BATCH, count)
-    async with load() as (loader, _), stage() as own, emulators(own) as emulator, AsyncExitStack() as stack:
-        one = await stack.enter_async_context(_side(loader, own, count))
+    async with (
+        load() as (loader, _),
+        stage(options.folder) as own,
+        emulators(own) as emulator,
+        AsyncExitStack() as stack,
+    ):
+        one = await stack.enter_async_context(_side(loader, own, count, options.folder))
         how = one.here.serve(["worker", "scheduler"], one.url)
         one.giver, _ = await stack.enter_async_context(service(how, "worker"))
         one.workers = [one.giver]
-        parts = await stack.enter_async_context(_side(loader, own, count))
+        parts = await stack.enter_async_context(_side(loader, own, count, options.folder))
         scheduler = parts.here.serve(["scheduler"], distributed=True)
         parts.giver, _ = await stack.enter_async_context(service(scheduler, "scheduler"))
         worker = parts.here.serve(["worker"], parts.url, distributed=True)
@@ -140,9 +146,9 @@ async def measure_deliver(options: Options) -> list[Figure]:
 
 
 @asynccontextmanager
-async def _side(loader: Child, own: Stage, count: int) -> AsyncIterator[Side]:
+async def _side(loader: Child, own: Stage, count: int, folder: Path) -> AsyncIterator[Side]:
     """A stage with an API that accepts, and whose tickets nobody takes; all sides share the emulators of `own`."""
-    async with stage() as here, service(here.serve(["api"]), "api") as (api, at):
+    async with stage(folder) as here, service(here.serve(["api"]), "api") as (api, at):
         here.emulators.write_bytes(own.emulators.read_bytes())
         await seed(at.database, count)
         yield Side(here, loader, (api, at.api_port, at.database), count)

@@ -1,6 +1,7 @@
 """A figure: what was measured, its ceiling in the same run, and whether the bar is reached."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 
 from msgspec import Struct
@@ -9,14 +10,19 @@ from tidings.bench import usage
 from tidings.bench.processes import Child
 
 PAIRS = 3
+FOLDER = Path("/var/tmp")  # on a disk; /tmp is in memory on many systems, and then nothing is durable
 
 
 class Options(Struct, frozen=True):
-    """`seconds`: of one timed leg. `scale`: counts are multiplied by it. `pairs`: of ceiling and figure, in turn."""
+    """`seconds`: of one timed leg. `scale`: counts are multiplied by it. `pairs`: of ceiling and figure, in turn.
+
+    `folder`: where databases are made for the run.
+    """
 
     seconds: float = 3.0
     scale: float = 1.0
     pairs: int = PAIRS
+    folder: Path = FOLDER
 
     def count(self, full: int, least: int = 1) -> int:
         """A count at this scale."""

@@ -94,7 +94,7 @@ async def _measure(options: Options, name: str, where: str, opened: Callable[[St
     recipients = options.count(RECIPIENTS, BATCH)
     recipients -= recipients % BATCH
     async with (
-        stage() as here,
+        stage(options.folder) as here,
         load() as (prober, _),
         load() as (flooder, _),
         emulators(here),

@@ -17,7 +17,7 @@ async def measure(options: Options) -> list[Figure]:
     """The figure. Raises `BenchError` when a frame does not come."""
     roles = ["api", "gateway", "worker", "scheduler"]
     async with (
-        stage() as here,
+        stage(options.folder) as here,
         load() as (loader, _),
         emulators(here) as emulator,
         service(here.serve(roles)) as (server, at),

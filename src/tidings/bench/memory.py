@@ -32,7 +32,7 @@ async def measure(options: Options) -> list[Figure]:
 
 
 async def _apart(options: Options) -> list[Figure]:
-    async with stage() as here, load() as (loader, ready), emulators(here), AsyncExitStack() as stack:
+    async with stage(options.folder) as here, load() as (loader, ready), emulators(here), AsyncExitStack() as stack:
         roles: dict[str, Child] = {}
         serving: dict[str, Serving] = {}
         for role in ROLES:
@@ -49,7 +49,7 @@ async def _apart(options: Options) -> list[Figure]:
 
 async def _together(options: Options) -> Figure:
     async with (
-        stage() as here,
+        stage(options.folder) as here,
         load() as (loader, ready),
         emulators(here),
         service(here.serve(ROLES)) as (server, at),

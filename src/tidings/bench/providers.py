@@ -54,7 +54,7 @@ async def measure_vendor(vendor: str, wanted: Wanted, options: Options) -> Figur
     foreign = [name for name, each in known.items() if find_spec(each.package) is not None]
     missing = [name for name in known if name not in foreign]
     names = [*foreign, *(name for whose, name in CLIENTS if whose == vendor)]
-    async with stage() as here, emulators(here) as emulator, AsyncExitStack() as stack:
+    async with stage(options.folder) as here, emulators(here) as emulator, AsyncExitStack() as stack:
         senders = {name: await stack.enter_async_context(_sender(here, vendor, name)) for name in names}
         for sender in senders.values():
             await sender.hello(Ready)

@@ -29,21 +29,21 @@ class Machine(Struct, frozen=True):
     sync_ms: float
 
 
-def machine() -> Machine:
-    """This machine. Writes a few kilobytes to a file that is gone at once."""
+def machine(folder: Path) -> Machine:
+    """This machine. Writes a few kilobytes to a file in the folder that is gone at once."""
     return Machine(
         tidings=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        sync_ms=round(sync_ms(), 2),
+        sync_ms=round(sync_ms(folder), 2),
     )
 
 
-def sync_ms() -> float:
-    """The median time of a write of one database page with fsync, in the folder where the figures are measured."""
+def sync_ms(folder: Path) -> float:
+    """The median time of a write of one database page with fsync in this folder."""
     took = []
-    with TemporaryFile(dir=Path("/tmp")) as file:
+    with TemporaryFile(dir=folder) as file:
         for _ in range(SYNCS):
             began = time.perf_counter()
             file.write(b"\0" * 8192)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tidings.bench import accept, bulk, deliver, distributed, lanes, latency, memory, providers, report, sockets
-from tidings.bench.figures import Figure, Options
+from tidings.bench.figures import FOLDER, Figure, Options
 from tidings.bench.processes import BenchError
 from tidings.errors import SetupError
 
@@ -43,13 +43,16 @@ def run(
     scale: float = 1.0,
     *,
     distributed: bool = False,
+    folder: Path | None = None,
 ) -> int:
     """Measure, print the table, and write the JSON if wanted. Answers the exit status: 0, all was measured.
 
     A missed bar is marked in the table and in the JSON; it is not a failure, since the machine may be to blame.
     `only`: names separated by commas, empty for all but those of `BY_NAME`. `distributed`: of the figures over RabbitMQ
-    and Redis. Raises `SetupError` for what can't be asked for, `BenchError` when a measurement fails. Twice at once is
-    safe, and makes both worthless.
+    and Redis. `folder`: where databases are made for the run, None: `FOLDER`.
+
+    Raises `SetupError` for what can't be asked for, `BenchError` when a measurement fails. Twice at once is safe, and
+    makes both worthless.
     """
     figures_of = DISTRIBUTED if distributed else {**FIGURES, **BY_NAME}
     names = chosen(only, figures_of)
@@ -57,9 +60,13 @@ def run(
         raise SetupError(f"--seconds must be over 0 and at most {MOST_SECONDS:.0f}.")
     if not 0 < scale <= MOST_SCALE:
         raise SetupError(f"--scale must be over 0 and at most {MOST_SCALE:.0f}.")
+    folder = (folder or FOLDER).absolute()
+    try:
+        machine = report.machine(folder)
+    except OSError as error:
+        raise SetupError(f"--folder: {folder} can't be written to: {error.strerror}. Name a folder that can.") from None
     console = Console(stderr=True)
-    figures = asyncio.run(measure(names, Options(seconds, scale), console, figures_of))
-    machine = report.machine()
+    figures = asyncio.run(measure(names, Options(seconds, scale, folder=folder), console, figures_of))
     report.show(machine, figures, Console())
     if json is not None:
         json.write_bytes(report.encode(machine, figures))

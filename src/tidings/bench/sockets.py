@@ -30,7 +30,7 @@ WELCOMED = '"welcome"'
 
 async def measure(options: Options) -> list[Figure]:
     """Both figures: speed and memory."""
-    async with stage() as here, AsyncExitStack() as stack:
+    async with stage(options.folder) as here, AsyncExitStack() as stack:
         # One load process for each side: the readers of both stay connected while the sides take turns.
         ours, bares = await stack.enter_async_context(load()), await stack.enter_async_context(load())
         files = min(ours[1].open_files, bares[1].open_files)

@@ -49,17 +49,17 @@ class Stage(Struct, frozen=True):
         return self.folder / "emulators.json"
 
 
-def private_folder() -> Path:
-    """A new folder below /tmp that others may pass through: as root, the private PostgreSQL runs as somebody else."""
-    folder = Path(tempfile.mkdtemp(prefix=f"tidings-bench-{os.getpid()}-", dir="/tmp"))
+def private_folder(below: Path) -> Path:
+    """A new folder that others may pass through: as root, the private PostgreSQL runs as somebody else."""
+    folder = Path(tempfile.mkdtemp(prefix=f"tidings-bench-{os.getpid()}-", dir=below))
     folder.chmod(0o711)
     return folder
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def stage(below: Path) -> AsyncIterator[Stage]:
     """A private folder, removed in the end."""
-    folder = private_folder()
+    folder = private_folder(below)
     try:
         yield Stage(folder, secrets.token_urlsafe(32), "tk_" + secrets.token_urlsafe(32))
     finally:
