@@ -32,6 +32,9 @@ REST_S = 5.0  # before each leg
 ALL = ["api", "gateway", "worker", "scheduler"]
 
 _WAITING = "SELECT EXISTS (SELECT FROM tasks WHERE lane = 'bulk')"
+_SENT = (
+    "SELECT count(*) FROM notifications WHERE lane = 'bulk' AND sent_at BETWEEN to_timestamp($1) AND to_timestamp($2)"
+)
 _OF_LANE = "SELECT status, count(*) AS n, max(sent_at) AS last FROM notifications WHERE lane = $1 GROUP BY status"
 
 
@@ -39,12 +42,13 @@ class Waited(Struct, frozen=True):
     """One leg: what critical notifications waited until their phone's vendor had them, ascending, in ms.
 
     `answer_p99_ms`: until the caller had its 202. `flood_rate`: bulk recipients a second from the first batch until
-    the last was recorded as sent, 0 without a flood.
+    the last was recorded as sent, 0 without a flood. `held_rate`: those sent a second while critical ones came.
     """
 
     took_ms: list[float]
     answer_p99_ms: float
     flood_rate: float = 0.0
+    held_rate: float = 0.0
 
     @property
     def p99_ms(self) -> float:
@@ -151,7 +155,18 @@ async def _flooded(scene: Scene) -> Waited:
     last = await _drained(scene.at.database)
     during = {at: ms for at, ms in took.items() if at <= last}
     seconds = max(last - probed.first_at, 1) / 1e9
-    return Waited(sorted(during.values()), probed.answer_p99_ms, scene.recipients / seconds)
+    held = await _sent_a_second(scene.at.database, probed.first_at / 1e9, min(last, probed.last_at) / 1e9)
+    return Waited(sorted(during.values()), probed.answer_p99_ms, scene.recipients / seconds, held)
+
+
+async def _sent_a_second(where: Database, begins: float, ends: float) -> float:
+    """How many of the flood were sent between these times, in seconds since 1970."""
+    database = await connect(where)
+    try:
+        sent: int = await database.fetchval(_SENT, begins, ends)
+    finally:
+        await database.close()
+    return sent / max(ends - begins, 1e-9)
 
 
 async def _make_log_files(where: Database, count: int) -> None:
@@ -229,5 +244,6 @@ def _figure(name: str, where: str, recipients: int, pairs: list[tuple[Waited, Wa
             "most_ms": max(flooded.took_ms[-1] for _, flooded in pairs if flooded.took_ms),
             "probes_during_floods": sum(len(flooded.took_ms) for _, flooded in pairs),
             "flood_rate": median(flooded.flood_rate for _, flooded in pairs),
+            "held_rate": median(flooded.held_rate for _, flooded in pairs),
         },
     )
