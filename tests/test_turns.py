@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from tests.conftest import eventually
-from tidings.turns import LOOK_S, RECENTLY_URGENT, USUALLY, Turns
+from tidings.turns import EXPECTED_S, LOOK_S, RECENTLY_URGENT, USUALLY, Turns
 
 
 class Bulk:
@@ -220,5 +220,22 @@ async def test_bulk_does_not_hold_its_breath_for_long_however_much_is_critical()
         with turns.urgent():
             await eventually(breathes)
             assert turns.recently_urgent
+    finally:
+        await bulk.stop()
+
+
+async def test_bulk_breathes_also_when_critical_ones_come_a_little_apart() -> None:
+    turns = Turns()
+    bulk = Bulk(turns)
+
+    taken = 0
+    try:
+        turns.expect()
+        await bulk.during(10)  # what was dealt out before has been done
+        async with asyncio.timeout(20):
+            while taken <= 2:
+                await asyncio.sleep(EXPECTED_S + 0.001)  # so that each is expected by itself
+                turns.expect()
+                taken = await bulk.during(10)
     finally:
         await bulk.stop()

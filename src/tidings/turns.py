@@ -7,8 +7,8 @@ that the loop makes for one critical notification would wait for them, as would 
 So everything but the critical lane asks for a turn before each piece of about 0.1 ms, and before a statement for many
 rows. Some are dealt out in each turn of the loop. When something critical came lately there are fewer, each followed by
 a pause for as long as it took, so that half of a core stays free; and while something critical is at hand or on its way
-(`urgency.py`), only 200 a second, but for no longer than 50 ms in 100, however much is critical. It is the processor
-that is shared out, not the calls under way: vendors that answer slowly take no part in it.
+(`urgency.py`), only 200 a second, but for half of the time at most, however much is critical. It is the processor that
+is shared out, not the calls under way: vendors that answer slowly take no part in it.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ USUALLY = 32  # pieces in one turn of the loop
 RECENTLY_URGENT = 1  # the same, when something critical was at hand within the last second
 WHILE_URGENT_S = 0.005  # between two pieces
 RECENTLY_S = 1.0
-EXPECTED_S = 0.01  # so long something critical that is on its way is waited for
+EXPECTED_S = 0.01  # how long something critical that is on its way is waited for
 AFTERWARDS_S = 0.002  # what was done for something critical is on its way to a socket
 SHORTEST_PAUSE_S = 0.001  # the loop knows no shorter one
 LONGEST_PAUSE_S = 0.1
 LOOK_S = 0.002  # whether something critical is at hand, before a statement for many rows
-BREATH_S = 0.05  # so long bulk holds its breath, and breathes as long, however much is critical
+BREATH_S = 0.05  # how long bulk holds its breath at most, and then breathes, however much is critical
 
 
 class Turns:
@@ -38,7 +38,9 @@ class Turns:
         self._left = USUALLY
         self._urgent = 0
         self._expected_until = 0.0
-        self._pressing_since = 0.0
+        self._air_s = BREATH_S  # spent while bulk holds its breath, won back while it breathes
+        self._breathless = False
+        self._counted_at = self._loop.time()
         self._urgent_at = -RECENTLY_S
         self._dealt_at = 0.0
         self._owed_s = 0.0  # of pauses
@@ -55,7 +57,7 @@ class Turns:
         try:
             yield
         finally:
-            self._press(AFTERWARDS_S)
+            self._press(AFTERWARDS_S)  # while it still counts as at hand
             self._urgent -= 1
             self._put_off()
 
@@ -108,19 +110,27 @@ class Turns:
             await asyncio.sleep(LOOK_S)
 
     @property
-    def _at_hand(self) -> bool:
-        return self._urgent > 0 or self._loop.time() < self._expected_until
-
-    @property
     def _pressing(self) -> bool:
         """Whether bulk holds its breath."""
-        return self._at_hand and (self._loop.time() - self._pressing_since) % (2 * BREATH_S) < BREATH_S
+        self._count()
+        return not self._breathless and (self._urgent > 0 or self._counted_at < self._expected_until)
 
     def _press(self, seconds: float) -> None:
-        self._urgent_at = self._loop.time()
-        if not self._at_hand:
-            self._pressing_since = self._urgent_at
+        self._count()
+        self._urgent_at = self._counted_at
         self._expected_until = max(self._expected_until, self._urgent_at + seconds)
+
+    def _count(self) -> None:
+        """Bring the account of the breath forward. What is critical may come in any rhythm: bulk never has less than
+        half of the time."""
+        now = self._loop.time()
+        passed = now - self._counted_at
+        held = 0.0
+        if not self._breathless:
+            held = passed if self._urgent else min(max(self._expected_until - self._counted_at, 0.0), passed)
+        self._air_s = min(max(self._air_s - held, 0.0) + passed - held, BREATH_S)
+        self._breathless = self._air_s < BREATH_S if self._breathless else self._air_s <= 0
+        self._counted_at = now
 
     def _pause_for(self, seconds: float) -> None:
         self._paused_until = self._loop.time() + seconds
