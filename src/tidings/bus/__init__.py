@@ -151,10 +151,10 @@ class Bus(Protocol):
         ...
 
     async def absent(self, users: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Those of these users, as (project, user), to whom `publish` would do nothing: no socket, and none lately.
+        """Those of these users, as (project, user), to whom `publish` would send nothing: no socket, and none lately.
 
-        Perhaps not all of them: for a few it may cost more to ask than to publish, and a bus that can't be reached
-        knows nobody.
+        Perhaps not all of them: for a few it may cost more to ask than to publish, and a bus that can't tell within
+        its deadline knows nobody. A frame that was published before its stream was evicted is forgotten here.
         """
         ...
 

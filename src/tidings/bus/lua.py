@@ -169,7 +169,7 @@ return {total, seen}
 
 # KEYS: streams, at most a few hundred. Answers one character for each: 1 where there is one, else 0. Mostly nobody of a
 # group is there, which Redis says in a tenth of the time.
-THERE = _script(
+EXIST = _script(
     """
 if redis.call('EXISTS', unpack(KEYS)) == 0 then return string.rep('0', #KEYS) end
 local answer = {}
@@ -211,4 +211,4 @@ return {allowed, remaining, math.ceil(kept - now), math.ceil(wait)}
 """
 )
 
-SCRIPTS = (PUBLISH, JOIN, REFRESH, PRESENCE, THERE, BEAT, ALLOW)
+SCRIPTS = (PUBLISH, JOIN, REFRESH, PRESENCE, EXIST, BEAT, ALLOW)

@@ -36,7 +36,7 @@ REFRESH_STREAMS = 64  # in one Lua call: Redis does nothing else meanwhile (abou
 REFRESH_CALLS = 8  # at once
 WORTH_ASKING = 16  # users: for fewer the round trip takes longer than it saves
 ABSENT_USERS = 512  # in one Lua call
-NOBODY = ord("0")
+NO_STREAM = ord("0")
 FRAME = b"f"
 BEAT = b"b"
 
@@ -51,7 +51,7 @@ class RedisBounds(Struct, frozen=True):
     prefix: of every key and channel. keep_s: seconds that a stream outlives its last socket. refresh_s:
     seconds in which a gateway says once what it holds and checks that it has missed nothing; a gateway that
     is silent for three of them holds nothing. max_frames, max_bytes: history of one stream. allow_s: how
-    long a rate limit may take before it is not known.
+    long a rate limit, and who is absent, may take before it is not known.
     """
 
     prefix: str = "tidings"
@@ -174,22 +174,24 @@ class RedisBus:
             return Presence(online=True, sockets=here, last_seen_at=clock.now())
 
     async def absent(self, users: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
-        """One round trip for all of them. It delays what comes after it, so a few are not asked about at all."""
+        """One round trip for all of them. It delays what comes after it, so a few are not asked about at all, and
+        Redis has `allow_s` for its answer."""
         wanted = tuple(set(users))
         if len(wanted) < WORTH_ASKING:
             return set()
         parts = [wanted[start : start + ABSENT_USERS] for start in range(0, len(wanted), ABSENT_USERS)]
         try:
-            found = await asyncio.gather(*(self._absent_of(part) for part in parts))
-        except BusUnavailable:
+            async with asyncio.timeout(self._bounds.allow_s):
+                found = await asyncio.gather(*(self._absent_of(part) for part in parts))
+        except (BusUnavailable, TimeoutError):
             return set()
         return set().union(*found)
 
     async def _absent_of(self, users: tuple[tuple[int, int], ...]) -> set[tuple[int, int]]:
         start = self._stream_start()
         keys = tuple([f"{start}{project}:{user}" for project, user in users])
-        there = await self._run(lua.THERE, keys, (), bytes)
-        return {user for user, answer in zip(users, there, strict=True) if answer == NOBODY}
+        streams = await self._run(lua.EXIST, keys, (), bytes)
+        return {user for user, answer in zip(users, streams, strict=True) if answer == NO_STREAM}
 
     async def allow(self, key: str, rate: Rate, cost: int = 1) -> Verdict:
         rate.check(cost)

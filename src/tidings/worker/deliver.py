@@ -39,7 +39,8 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     over one of the tasks: what is not recorded yet is dropped.
     """
     turns = None if work.urgent else work.turns
-    group = await load(work.db, claims, turns, work.absent)
+    # What is critical does not wait for Redis before it is sent.
+    group = await load(work.db, claims, turns, may_be_there if work.urgent else work.absent)
     planned = group.planned
     await work.book.know({one.subject.project_id for one in planned})
     answered = [held(work, one, one.held_until) for one in planned if one.held_until is not None]
@@ -218,7 +219,7 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None, ab
     async with turn_for(turns, len(ids)):
         rows = await db.fetch(notifications.SQL["load"], ids)
     subjects = subjects_of(rows, _decode)
-    nobody = await absent((subject.project_id, subject.user_id) for subject in subjects)
+    away = await absent((subject.project_id, subject.user_id) for subject in subjects)
     histories = await _histories(db, claims, ids) if any(claim.again for claim in claims) else {}
     at = clock_now()
     retried = {subject_id for claim in claims if claim.kind == "retry" for subject_id in claim.subject_ids}
@@ -227,8 +228,8 @@ async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None, ab
     for n, subject in enumerate(subjects):
         if turns is not None and n % PLANS_A_TURN == 0:
             await turns.take()
-        known, gone = histories.get(subject.id, {}), (subject.project_id, subject.user_id) in nobody
-        plans.append((subject, plan(subject, known, at, retrying=subject.id in retried, absent=gone)))
+        known, is_away = histories.get(subject.id, {}), (subject.project_id, subject.user_id) in away
+        plans.append((subject, plan(subject, known, at, retrying=subject.id in retried, absent=is_away)))
     return Group.of(claims, plans, histories)
 
 
