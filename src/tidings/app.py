@@ -40,7 +40,7 @@ from tidings.providers.report_reader import ReportReader
 from tidings.providers.webpush_account import guard_of, public_key_of
 from tidings.queue import Queue
 from tidings.reporting import secrets_of
-from tidings.scheduler import due, expiry, gauges, retention
+from tidings.scheduler import due, expiry, gauges, retention, statistics
 from tidings.settings import Settings
 from tidings.supervise import tell_ready
 from tidings.turns import Turns
@@ -153,6 +153,7 @@ async def open_app(
             _run(due.forget_keys(db), stack)
             _run(retention.run(db, settings.retention_days), stack)
             _run(gauges.run(db), stack)
+            _run(statistics.run(db), stack)
             _run(expiry.run(db, accounts.ends), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
         if api_socket is not None:

@@ -32,7 +32,7 @@ COMMAND_TIMEOUT_S = 30.0
 CHECK_TIMEOUT_S = 3.0
 # PostgreSQL plans such a statement anew for each set of values, which takes several times what one notification's rows
 # do (postgresql.org/docs/current/sql-prepare.html, "Notes"). A plan that stays must not read whole tables, though: one
-# that was empty may have grown.
+# that was empty may have grown. Nor whole indexes: the statements name their keys twice for that (tests/test_plans.py).
 BY_KEYS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 STATEMENT_TIMEOUT_MS = 25_000  # below the client's own, so that the server gives up first and says why
 

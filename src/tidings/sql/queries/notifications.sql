@@ -131,7 +131,7 @@ FROM (
     SELECT u.id, coalesce(u.status, $2[1]) AS status, u.sent_at, coalesce(u.suppressions, $4[1]) AS suppressions
     FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[]) AS u(id, status, sent_at, suppressions)
 ) AS v
-WHERE n.id = v.id
+WHERE n.id = v.id AND n.id = ANY($1::bigint[])  -- the second so that no plan reads the whole index
 
 -- name: one_at_a_time
 -- In ascending order, so that two never wait for each other.
@@ -149,7 +149,7 @@ FROM (
             ELSE 'suppressed' END AS status
     FROM deliveries d WHERE d.notification_id = ANY($1::bigint[]) GROUP BY d.notification_id
 ) AS v
-WHERE n.id = v.notification_id AND n.status NOT IN ('delivered', 'cancelled') AND n.status <> v.status
+WHERE n.id = v.notification_id AND n.id = ANY($1::bigint[]) AND n.status NOT IN ('delivered', 'cancelled') AND n.status <> v.status
   AND v.status <> 'delivered'
 
 -- name: go_on

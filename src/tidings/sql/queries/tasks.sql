@@ -17,10 +17,12 @@ ORDER BY id
 -- name: hold
 -- The ones that are still ours, locked so that nobody claims them before the record is committed.
 SELECT t.id FROM tasks t JOIN unnest($1::bigint[], $2::integer[]) AS v(id, fence) ON t.id = v.id AND t.fence = v.fence
+WHERE t.id = ANY($1::bigint[])  -- so that no plan reads the whole index
 ORDER BY t.id FOR UPDATE OF t
 
 -- name: finish
-DELETE FROM tasks t USING unnest($1::bigint[], $2::integer[]) AS v(id, fence) WHERE t.id = v.id AND t.fence = v.fence
+DELETE FROM tasks t USING unnest($1::bigint[], $2::integer[]) AS v(id, fence)
+WHERE t.id = v.id AND t.fence = v.fence AND t.id = ANY($1::bigint[])
 
 -- name: create
 INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at)
