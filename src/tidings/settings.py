@@ -94,10 +94,10 @@ class Settings(TlsSettings, VendorSettings):
     )
     db_pool_size: int = Field(
         12,
-        ge=2,
+        ge=6,  # batches hold 4 while they wait for a turn, which another connection may have to end (api/intake.py)
         le=200,
         validation_alias=env("TIDINGS_DB_POOL_SIZE"),
-        description="Most connections to PostgreSQL that one process opens.",
+        description="Most connections to PostgreSQL that one process opens, beside 3 of the critical lane. At least 6.",
     )
     redis_host: str = Field(
         "",

@@ -142,6 +142,7 @@ def test_told_to_stop_it_takes_everything_along(below: Path) -> None:
         (["--only", "accept,speed"], "there is no speed"),
         (["--seconds", "0"], "--seconds"),
         (["--scale", "9"], "--scale"),
+        (["--folder", "/var/tmp/" + 40 * "x"], "--folder may have 40 characters"),
         (["--folder", "/nowhere/at/all"], "--folder: /nowhere/at/all can't be written to: No such file"),
     ],
 )

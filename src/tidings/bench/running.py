@@ -1,6 +1,7 @@
 """The run: figure after figure, then the report."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 from tidings.bench import accept, bulk, deliver, distributed, lanes, latency, memory, providers, report, sockets
 from tidings.bench.figures import FOLDER, Figure, Options
 from tidings.bench.processes import BenchError
+from tidings.embedded import others_may_enter
 from tidings.errors import SetupError
 
 Measures = Mapping[str, Callable[[Options], Awaitable[list[Figure]]]]
@@ -34,6 +36,7 @@ BY_NAME: Measures = {"providers": providers.measure}
 MOST_SECONDS = 60.0
 MOST_SCALE = 4.0
 FIGURE_TIMEOUT_S = 1800.0
+LONGEST_FOLDER = 40
 
 
 def run(
@@ -61,16 +64,25 @@ def run(
     if not 0 < scale <= MOST_SCALE:
         raise SetupError(f"--scale must be over 0 and at most {MOST_SCALE:.0f}.")
     folder = (folder or FOLDER).absolute()
-    try:
-        machine = report.machine(folder)
-    except OSError as error:
-        raise SetupError(f"--folder: {folder} can't be written to: {error.strerror}. Name a folder that can.") from None
+    machine = _machine(folder)
     console = Console(stderr=True)
     figures = asyncio.run(measure(names, Options(seconds, scale, folder=folder), console, figures_of))
     report.show(machine, figures, Console())
     if json is not None:
         json.write_bytes(report.encode(machine, figures))
     return 0
+
+
+def _machine(folder: Path) -> report.Machine:
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        raise SetupError(f"--folder may have {LONGEST_FOLDER} characters: sockets are made in it.")
+    try:
+        machine = report.machine(folder)
+    except OSError as error:
+        raise SetupError(f"--folder: {folder} can't be written to: {error.strerror}. Name a folder that can.") from None
+    if os.geteuid() == 0 and not others_may_enter(folder):
+        raise SetupError(f"--folder: as root, the database runs as somebody else, who can't enter {folder}.")
+    return machine
 
 
 def chosen(only: str, figures_of: Measures = FIGURES) -> list[str]:

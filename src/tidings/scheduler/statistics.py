@@ -1,8 +1,8 @@
 """Has PostgreSQL look at tables that grow fast, before it does so by itself.
 
 It keeps the plan of a statement, and a plan that was made while a day's partition was empty reads all of an index, for
-20 ms instead of 0.2, when the first 100,000 notifications have come. Autovacuum looks after a minute or so; a look makes
-all sessions plan anew.
+20 ms instead of 0.2, when the first 100,000 notifications have come. Autovacuum looks after a minute or so. A look
+makes all sessions plan anew.
 """
 
 import asyncio
