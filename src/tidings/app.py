@@ -111,7 +111,7 @@ async def open_app(
         stack.push_async_callback(urgency.close)
         backlog = Backlog(settings.max_backlog)
         intake = Intake(db, reserve, queue, settings.rescue_s, backlog, turns, urgency)
-        keys = KeyRing(db)
+        keys = KeyRing(reserve)
         wanted = Role.WORKER in roles or bool(settings.emulators)
         emulators, vendors = await find_emulators(settings, stack) if wanted else (None, None)
         accounts = read_accounts(settings, vendors)

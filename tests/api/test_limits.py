@@ -4,11 +4,18 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import client_of, environ, make_project
+from tests.api.operations import rows
+from tests.conftest import client_of, environ, eventually, make_project
 from tidings import settings
 from tidings.app import App, Role, open_app
 from tidings.projects import Scope, create_key
 
+MOST = 100  # the least that can be set
+# Due, but nobody is told of them: as if workers had had them for long.
+STUCK = """
+INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at)
+SELECT $1, 'deliver', 'normal', '{}', now(), now() + interval '1 day' FROM generate_series(1, $2::integer)
+"""
 API_ALONE = frozenset({Role.API})
 
 
@@ -47,16 +54,38 @@ async def test_all_keys_of_a_project_share_its_limit_and_a_batch_counts_each_ite
 
 
 async def test_a_full_backlog_is_refused_but_not_for_the_critical_lane(app: App, data_dir: Path) -> None:
-    async with open_app(settings.load(environ(data_dir, TIDINGS_MAX_BACKLOG="100")), API_ALONE) as full:
-        _, key = await make_project(app)
-        full.services.intake._backlog._full = True  # as its watch would set it; 100 stuck tasks take too long here
+    async with open_app(settings.load(environ(data_dir, TIDINGS_MAX_BACKLOG=str(MOST))), API_ALONE) as full:
+        project_id, key = await make_project(app)
         async with client_of(full, key) as client:
             user = (await client.post("/api/users", json={})).json()["id"]
-            usual = await client.post("/api/notifications", json={"user_id": user, "title": "t"})
-            batch = await client.post(
-                "/api/notifications/batch", json={"notifications": [{"user_id": user, "title": "t"}]}
+            normal = {"user_id": user, "title": "t"}
+            critical = {**normal, "lane": "critical"}
+
+            async def answer_to(*items: dict[str, object], status: int) -> httpx.Response:
+                """What one item, or a batch of several, is answered once the watch has looked."""
+                path = "/api/notifications/batch" if len(items) > 1 else "/api/notifications"
+                body = {"notifications": items} if len(items) > 1 else items[0]
+
+                async def answered() -> httpx.Response | None:
+                    answer = await client.post(path, json=body)
+                    return answer if answer.status_code == status else None
+
+                return await eventually(answered)
+
+            await answer_to(normal, status=202)
+            await app.db.execute(STUCK, project_id, MOST + 1)
+            refused = await answer_to(normal, status=503)
+            assert refused.headers["Retry-After"] == "5"
+            stored = await rows(app, project_id)
+            for batch in ([normal], [normal, critical]):
+                answer = await client.post("/api/notifications/batch", json={"notifications": batch})
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert (await rows(app, project_id))["notifications"] == stored["notifications"]
+            assert (await client.post("/api/notifications", json=critical)).status_code == 202
+            answer = await client.post("/api/notifications/batch", json={"notifications": [critical] * 2})
+            assert (answer.status_code, answer.json()["accepted"]) == (202, 2)
+            await app.db.execute(
+                "DELETE FROM tasks WHERE project_id = $1 AND publish_at > now() + '1 hour'", project_id
             )
-            assert (usual.status_code, usual.headers["Retry-After"]) == (503, "5")
-            assert batch.status_code == 503
-            critical = await client.post("/api/notifications", json={"user_id": user, "title": "t", "lane": "critical"})
-            assert critical.status_code == 202
+            await answer_to(normal, status=202)
+            await answer_to(normal, critical, status=202)

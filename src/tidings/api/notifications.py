@@ -117,7 +117,7 @@ async def accept_one(request: Call, kind: type[NewNotification]) -> Response[Not
         try:
             entry = msgspec.structs.replace(entry, scheduled_time=due_time(new.scheduled_time, now()))
         except Invalid:  # unless it was accepted before, when the time had not passed yet
-            accepted = await notifications.earlier(api.db, entry) if key else None
+            accepted = await api.intake.earlier(entry) if key else None
             if accepted is None:
                 raise
     accepted = accepted or await api.intake.accept(entry)
@@ -202,7 +202,10 @@ class BatchResult(Struct, frozen=True):
     responses=problems(body=True),
 )
 async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> Response[BatchResult]:
-    """All good items are stored in one commit; a bad one is named by its index and refuses nothing else."""
+    """All good items are stored in one commit; a bad one is named by its index and refuses nothing else.
+
+    While too much work waits, 503 refuses the batch as a whole, unless all of it is critical.
+    """
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes * BATCH_FACTOR)
     await api.intake.turn()
@@ -220,8 +223,8 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
             tickets.extend(made)
         return 202, batch_result(list(entries), results, refused)
 
-    async with api.intake.batch():
-        response = await once(request, body, do)
+    async with api.intake.batch(entries.values()) as db:
+        response = await once(request, body, do, db)
     await api.intake.publish(tickets)  # committed by now
     return response
 
