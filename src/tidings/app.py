@@ -51,7 +51,6 @@ from tidings.worker.loop import HANDS, Worker
 
 log = structlog.get_logger("tidings")
 
-KEYS_CHANGED = "keys"  # the bus's topic on which a revoked key is announced
 RESERVED_CONNECTIONS = 3  # of the database, for the critical lane alone
 ASK_AWS_S = 5.0
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
@@ -117,7 +116,7 @@ async def open_app(
         accounts = read_accounts(settings, vendors)
         webpush = accounts.webpush
         vault = read_vault(settings)
-        bus.listen(KEYS_CHANGED, keys.forget)
+        bus.listen(projects.KEYS_CHANGED, keys.forget)
         services = Services(
             settings=settings,
             db=db,

@@ -25,7 +25,8 @@ SQL = load("projects")
 DEFAULT_PROJECT_ID = 1
 KEY_BYTES = 32
 HINT_LENGTH = 8
-CACHE_S = 2.0  # a revoked key is refused everywhere within this time
+CACHE_S = 2.0  # a revoked key is refused everywhere within this time, whatever becomes of the announcement
+KEYS_CHANGED = "keys"  # the bus's topic on which `tidings keys revoke` announces the id of a revoked key
 CACHE_KEYS = 10_000
 
 
@@ -134,7 +135,7 @@ class KeyRing:
         return hit[1]
 
     def forget(self, _: str = "") -> None:
-        """Ask the database again for every key. Called when any process has revoked one."""
+        """Ask the database again for every key. A listener of the bus (`KEYS_CHANGED`)."""
         self._known.clear()
 
     async def identify(self, key: str) -> Principal:
