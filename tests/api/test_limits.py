@@ -8,6 +8,7 @@ from tests.api.operations import rows
 from tests.conftest import client_of, environ, eventually, make_project
 from tidings import settings
 from tidings.app import App, Role, open_app
+from tidings.bus.limits import Rate
 from tidings.projects import Scope, create_key
 
 MOST = 100  # the least that can be set
@@ -35,6 +36,42 @@ async def test_a_key_that_calls_too_often_is_told_when_to_come_again(app: App, d
             assert [int(a.headers["RateLimit-Remaining"]) for a in answers[:4]] == [3, 2, 1, 0]
         async with client_of(limited, second) as client:
             assert (await client.get("/api/users")).status_code == 200, "another key has a limit of its own"
+
+
+async def test_the_headers_of_a_batch_show_what_its_items_have_left(app: App, data_dir: Path) -> None:
+    slow = {"TIDINGS_RATE_PER_KEY": "0.01", "TIDINGS_RATE_PER_PROJECT": "10"}
+    async with open_app(settings.load(environ(data_dir, **slow)), API_ALONE) as limited:
+        limited.services.limits._key_rate = Rate(0.01, 20)  # as good as nothing comes back while this runs
+        project_id, key = await make_project(app)
+        user = await app.db.fetchval("INSERT INTO users (project_id) VALUES ($1) RETURNING id", project_id)
+
+        async with client_of(limited, key) as client:
+
+            async def batch(size: int) -> httpx.Response:
+                items = [{"user_id": user, "title": "t"}] * size
+                return await client.post("/api/notifications/batch", json={"notifications": items})
+
+            sent = await batch(12)
+            assert (sent.status_code, sent.headers.get_list("RateLimit-Remaining")) == (202, ["8"])
+            refused = await batch(12)
+            assert (refused.status_code, refused.headers.get_list("RateLimit-Remaining")) == (429, ["7"])
+            # It lacks 4 of 11, and the call itself, which has just been counted, is counted again.
+            [wait] = refused.headers.get_list("Retry-After")
+            assert 480 <= int(wait) <= 500
+            assert f"in {wait} s" in refused.json()["detail"]
+            sent = await batch(1)
+            assert (sent.status_code, sent.headers["RateLimit-Remaining"]) == (202, "6")
+
+
+async def test_a_batch_of_more_than_may_come_at_once_takes_all_there_is(app: App, data_dir: Path) -> None:
+    async with open_app(settings.load(environ(data_dir, TIDINGS_RATE_PER_KEY="5")), API_ALONE) as limited:
+        project_id, key = await make_project(app)
+        user = await app.db.fetchval("INSERT INTO users (project_id) VALUES ($1) RETURNING id", project_id)
+        items = [{"user_id": user, "title": "t"}] * 50
+        async with client_of(limited, key) as client:
+            sent = await client.post("/api/notifications/batch", json={"notifications": items})
+            assert (sent.status_code, sent.json()["accepted"]) == (202, 50)
+            assert sent.headers["RateLimit-Remaining"] == "0"
 
 
 async def test_all_keys_of_a_project_share_its_limit_and_a_batch_counts_each_item(app: App, data_dir: Path) -> None:

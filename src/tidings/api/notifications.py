@@ -212,8 +212,7 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
     entries, refused = await read_batch(api, request.user.project_id, body)
     for lane in {entry.new.lane for entry in entries.values()}:
         refuse_bulk_unless_known(request.scope, lane)
-    if api.limits.on:
-        await api.limits.check(request.user, max(len(entries) - 1, 0))  # the call itself is counted already
+    await api.limits.check_items(request.scope, request.user, len(entries))
     tickets: list[Ticket] = []
 
     async def do(db: Pool | Connection) -> tuple[int, BatchResult]:
