@@ -6,6 +6,7 @@ import httpx
 
 from tests.api.operations import rows
 from tests.conftest import client_of, environ, eventually, make_project
+from tests.servers import RedisServer
 from tidings import settings
 from tidings.app import App, Role, open_app
 from tidings.bus.limits import Rate
@@ -88,6 +89,44 @@ async def test_all_keys_of_a_project_share_its_limit_and_a_batch_counts_each_ite
             while len(answers) < 40 and 429 not in [answer.status_code for answer in answers]:
                 answers.append(await client.post("/api/notifications", json={"user_id": user, "title": "t"}))
             assert answers[-1].status_code == 429
+
+
+async def test_without_redis_bulk_waits_and_the_rest_is_let_in(
+    app: App, data_dir: Path, redis_server: RedisServer
+) -> None:
+    chosen = {"TIDINGS_RATE_PER_KEY": "1000", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_server.port)}
+    async with open_app(settings.load(environ(data_dir, **chosen)), API_ALONE) as limited:
+        _, key = await make_project(app)
+        async with client_of(limited, key) as client:
+            user = (await client.post("/api/users", json={})).json()["id"]
+
+            async def answers(lane: str) -> list[httpx.Response]:
+                one = {"user_id": user, "title": "t", "lane": lane}
+                batch = {"notifications": [one, {**one, "lane": "normal"}]}
+                return [
+                    await client.post("/api/notifications", json=one),
+                    await client.post("/api/notifications/batch", json=batch),
+                ]
+
+            async def statuses(lane: str) -> list[int]:
+                return [answer.status_code for answer in await answers(lane)]
+
+            assert await statuses("bulk") == [202, 202]
+            await redis_server.kill()
+            try:
+                for answer in await answers("bulk"):
+                    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+                    assert answer.json()["code"] == "unavailable"
+                    assert "RateLimit-Remaining" not in answer.headers
+                assert await statuses("normal") == [202, 202]
+                assert await statuses("critical") == [202, 202]
+            finally:
+                await redis_server.start()
+
+            async def let_in() -> bool | None:
+                return await statuses("bulk") == [202, 202] or None
+
+            await eventually(let_in)
 
 
 async def test_a_full_backlog_is_refused_but_not_for_the_critical_lane(app: App, data_dir: Path) -> None:
