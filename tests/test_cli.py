@@ -178,6 +178,46 @@ async def test_the_ledger(project: Project, env: dict[str, str]) -> None:
     assert re.search(r"^suppressed +[1-9]", ended.out, re.MULTILINE)
 
 
+async def test_redrive(app: App, project: Project, env: dict[str, str]) -> None:
+    name = await app.db.fetchval("SELECT name FROM projects WHERE id = $1", project.id)
+    user = await project.user(email=f"spam-{project.id}@example.org")
+    phone = f"sender-id-mismatch-{project.id}"
+    await project.device(user, phone)
+    push, email = [await project.send(user, channels=[channel]) for channel in ("push", "email")]
+
+    async def redriven(*wanted: str) -> str:
+        """What the command says, once both have failed (again)."""
+        for notification in (push, email):
+            await project.until(notification, "failed")
+        await project.device(user, phone)  # it registers again, so it is enabled
+        ended = await tidings("redrive", "--project", name, *wanted, env=env)
+        said_nothing_wrong(ended)
+        return ended.out.strip()
+
+    one = "1 deliveries of 1 notifications will be attempted again."
+    assert await redriven("--channel", "sms") == one.replace("1", "0")
+    assert await redriven("--channel", "email") == one
+    assert await redriven("--reason", "sender_mismatch") == one
+    assert await redriven("--notification", str(push), "--channel", "email") == one.replace("1", "0")
+    both = ("--notification", str(push), "--notification", str(email))
+    assert await redriven(*both) == one.replace("1", "2")
+    assert await redriven("--all") == one.replace("1", "2")
+    for notification in (push, email):
+        [delivery] = (await project.until(notification, "failed"))["deliveries"]
+        assert len(delivery["attempts"]) == 4, "at first, and once for each redrive that named it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [((), "say --all"), (("--all", "--project", "nobody's"), "There is no project"), (("--since", "1"), "since")],
+)
+async def test_redrive_misused(env: dict[str, str], arguments: tuple[str, ...], sentence: str) -> None:
+    ended = await tidings("redrive", *arguments, env=env)
+    assert (ended.code, ended.out) == (2, "")
+    assert sentence in ended.err
+    assert "Traceback" not in ended.err
+
+
 async def test_credentials_are_sealed_anew_when_the_secret_changes(
     app: App, project: Project, env: dict[str, str]
 ) -> None:
