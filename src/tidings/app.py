@@ -51,7 +51,7 @@ from tidings.worker.loop import HANDS, Worker
 
 log = structlog.get_logger("tidings")
 
-RESERVED_CONNECTIONS = 3  # of the database, for the critical lane alone
+RESERVED_CONNECTIONS = 3  # of the database, for the critical lane and for looking up API keys
 ASK_AWS_S = 5.0
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
 
