@@ -10,12 +10,14 @@ import httpx
 import pytest
 
 from tests.api.serving import Ended, served, tidings
-from tests.conftest import Project, client_of, environ, eventually
-from tidings import __version__
+from tests.conftest import Project, client_of, environ, eventually, make_project
+from tests.servers import RedisServer
+from tidings import __version__, projects
 from tidings import app as app_module
-from tidings.app import App
+from tidings.app import App, Role, open_app
+from tidings.errors import Unauthenticated
 from tidings.providers.webpush_vapid import new_private_key
-from tidings.settings import env_names
+from tidings.settings import env_names, load
 
 GIVEN_KEY = "given-key-0123456789-0123456789-0123456789"
 
@@ -104,6 +106,37 @@ async def test_keys(app: App, env: dict[str, str]) -> None:
     assert "revoked" in (await tidings("keys", "list", env=env)).out
 
 
+async def test_a_revoked_key_is_announced_to_other_processes(
+    app: App, env: dict[str, str], redis_server: RedisServer
+) -> None:
+    over_redis = {**env, "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_server.port)}
+    project_id, key = await make_project(app)
+    [listed] = [listed for _, listed in await projects.list_keys(app.db) if listed.project_id == project_id]
+    async with open_app(load(over_redis), frozenset({Role.API})) as api, client_of(api, key) as client:
+        api.services.keys._monotonic = lambda: 0.0  # nothing expires: only the announcement can make it forget
+        assert (await client.get("/api/users")).status_code == 200
+        await projects.revoke_key(app.db, listed.id)
+        assert (await client.get("/api/users")).status_code == 200, "this process has not heard of it"
+        said_nothing_wrong(await tidings("keys", "revoke", str(listed.id), env=over_redis))
+
+        async def refused() -> bool | None:
+            return (await client.get("/api/users")).status_code == 401 or None
+
+        await eventually(refused)
+
+
+async def test_a_key_is_revoked_also_when_redis_is_away(app: App, env: dict[str, str]) -> None:
+    project_id, key = await make_project(app)
+    [listed] = [listed for _, listed in await projects.list_keys(app.db) if listed.project_id == project_id]
+    away = {**env, "REDIS_HOST": "127.0.0.1", "REDIS_PORT": "1"}
+    ended = await tidings("keys", "revoke", str(listed.id), env=away)
+    assert (ended.code, f"Key {listed.id} is revoked." in ended.out) == (0, True), ended
+    assert "within two seconds" in ended.err
+    assert "Traceback" not in ended.err
+    with pytest.raises(Unauthenticated):
+        await projects.KeyRing(app.db).identify(key)
+
+
 async def test_keys_that_end(app: App, env: dict[str, str]) -> None:
     made = await tidings("keys", "create", "--expires-in-days", "30", "--name", "ends", env=env)
     said_nothing_wrong(made)
@@ -143,6 +176,46 @@ async def test_the_ledger(project: Project, env: dict[str, str]) -> None:
     ended = await tidings("ledger", env=env)
     assert ended.code == 0, ended
     assert re.search(r"^suppressed +[1-9]", ended.out, re.MULTILINE)
+
+
+async def test_redrive(app: App, project: Project, env: dict[str, str]) -> None:
+    name = await app.db.fetchval("SELECT name FROM projects WHERE id = $1", project.id)
+    user = await project.user(email=f"spam-{project.id}@example.org")
+    phone = f"sender-id-mismatch-{project.id}"
+    await project.device(user, phone)
+    push, email = [await project.send(user, channels=[channel]) for channel in ("push", "email")]
+
+    async def redriven(*wanted: str) -> str:
+        """What the command says, once both have failed (again)."""
+        for notification in (push, email):
+            await project.until(notification, "failed")
+        await project.device(user, phone)  # it registers again, so it is enabled
+        ended = await tidings("redrive", "--project", name, *wanted, env=env)
+        said_nothing_wrong(ended)
+        return ended.out.strip()
+
+    one = "1 deliveries of 1 notifications will be attempted again."
+    assert await redriven("--channel", "sms") == one.replace("1", "0")
+    assert await redriven("--channel", "email") == one
+    assert await redriven("--reason", "sender_mismatch") == one
+    assert await redriven("--notification", str(push), "--channel", "email") == one.replace("1", "0")
+    both = ("--notification", str(push), "--notification", str(email))
+    assert await redriven(*both) == one.replace("1", "2")
+    assert await redriven("--all") == one.replace("1", "2")
+    for notification in (push, email):
+        [delivery] = (await project.until(notification, "failed"))["deliveries"]
+        assert len(delivery["attempts"]) == 4, "at first, and once for each redrive that named it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [((), "say --all"), (("--all", "--project", "nobody's"), "There is no project"), (("--since", "1"), "since")],
+)
+async def test_redrive_misused(env: dict[str, str], arguments: tuple[str, ...], sentence: str) -> None:
+    ended = await tidings("redrive", *arguments, env=env)
+    assert (ended.code, ended.out) == (2, "")
+    assert sentence in ended.err
+    assert "Traceback" not in ended.err
 
 
 async def test_credentials_are_sealed_anew_when_the_secret_changes(

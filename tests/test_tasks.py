@@ -1,6 +1,7 @@
 """Tasks in the database: what is due is published, small ones merged; nothing is lost on the way."""
 
 import asyncio
+from datetime import timedelta
 
 from tests.conftest import Project
 from tidings import tasks
@@ -31,6 +32,20 @@ def test_kinds_do_not_mix_and_broadcasts_stay_alone() -> None:
         due((1, "deliver", 1, 0), (2, "retry", 1, 0), (3, "broadcast", 1, 0), (4, "broadcast", 1, 0))
     )
     assert ids(groups) == [[1], [2], [3], [4]]
+
+
+async def test_what_is_due_is_counted_and_no_further_than_asked(app: App, project: Project) -> None:
+    create = "INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at) "
+    create += "SELECT $1, 'deliver', 'normal', '{}', now() + $3::interval, now() FROM generate_series(1, $2::integer)"
+    async with app.db.acquire() as connection:
+        trial = connection.transaction(isolation="repeatable_read")  # what other tests do meanwhile does not show
+        await trial.start()
+        before = await tasks.waiting(connection, 1_000_000)
+        await connection.execute(create, project.id, 5, timedelta(0))
+        await connection.execute(create, project.id, 2, timedelta(minutes=1))
+        assert await tasks.waiting(connection, 1_000_000) == before + 5
+        assert await tasks.waiting(connection, before + 3) == before + 3
+        await trial.rollback()
 
 
 async def test_two_schedulers_never_publish_the_same_task(app: App, project: Project) -> None:

@@ -51,8 +51,7 @@ from tidings.worker.loop import HANDS, Worker
 
 log = structlog.get_logger("tidings")
 
-KEYS_CHANGED = "keys"  # the bus's topic on which a revoked key is announced
-RESERVED_CONNECTIONS = 3  # of the database, for the critical lane alone
+RESERVED_CONNECTIONS = 3  # of the database, for the critical lane and for looking up API keys
 ASK_AWS_S = 5.0
 GRACE_S = 10.0  # for what is in flight when the service is told to stop
 
@@ -111,13 +110,13 @@ async def open_app(
         stack.push_async_callback(urgency.close)
         backlog = Backlog(settings.max_backlog)
         intake = Intake(db, reserve, queue, settings.rescue_s, backlog, turns, urgency)
-        keys = KeyRing(db)
+        keys = KeyRing(reserve)
         wanted = Role.WORKER in roles or bool(settings.emulators)
         emulators, vendors = await find_emulators(settings, stack) if wanted else (None, None)
         accounts = read_accounts(settings, vendors)
         webpush = accounts.webpush
         vault = read_vault(settings)
-        bus.listen(KEYS_CHANGED, keys.forget)
+        bus.listen(projects.KEYS_CHANGED, keys.forget)
         services = Services(
             settings=settings,
             db=db,

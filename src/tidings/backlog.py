@@ -15,7 +15,8 @@ RETRY_AFTER_S = 5
 
 
 class Backlog:
-    """Counts due tasks every two seconds. The critical lane is never refused; it asks nobody."""
+    """Counts due tasks every two seconds. Single critical notifications are never refused, nor are batches of nothing
+    else: they don't ask here. A batch that is critical only in part asks, and is refused as a whole."""
 
     def __init__(self, most: int) -> None:
         self._most = most

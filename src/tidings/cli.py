@@ -271,6 +271,24 @@ def revoke_key(key_id: Annotated[int, typer.Argument(min=1, max=2**63 - 1)]) -> 
     if not asyncio.run(_with_database(lambda db: projects.revoke_key(db, key_id))):
         raise SetupError(f"There is no key {key_id}. `tidings keys list` shows the ones there are.")
     typer.echo(f"Key {key_id} is revoked.")
+    asyncio.run(_announce_revoked(key_id))
+
+
+async def _announce_revoked(key_id: int) -> None:
+    """Tell the processes of a distributed service at once. Who can't be told finds out alone, within two seconds."""
+    from tidings import projects  # noqa: PLC0415
+    from tidings.bus import BusUnavailable  # noqa: PLC0415
+    from tidings.engine import open_bus  # noqa: PLC0415
+
+    chosen = settings.load()
+    if not chosen.redis_host:
+        return
+    try:
+        async with AsyncExitStack() as stack:
+            bus = await open_bus(chosen, stack)
+            await bus.announce(projects.KEYS_CHANGED, str(key_id))
+    except (BusUnavailable, SetupError) as error:
+        typer.echo(f"Redis can't announce it ({error}); it is refused everywhere within two seconds.", err=True)
 
 
 async def _with_database(do: "Callable[[Pool], Awaitable[T]]") -> T:

@@ -8,12 +8,15 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
 from tidings.clock import now
+from tidings.coalesce import Coalescer
 from tidings.db import Connection, Pool, load
 from tidings.errors import SetupError, Unauthenticated
 
@@ -22,7 +25,8 @@ SQL = load("projects")
 DEFAULT_PROJECT_ID = 1
 KEY_BYTES = 32
 HINT_LENGTH = 8
-CACHE_S = 2.0  # a revoked key is refused everywhere within this time
+CACHE_S = 2.0  # a revoked key is refused everywhere within this time, whatever becomes of the announcement
+KEYS_CHANGED = "keys"  # the bus's topic on which `tidings keys revoke` announces the id of a revoked key
 CACHE_KEYS = 10_000
 
 
@@ -110,26 +114,34 @@ async def project_id_of(db: Pool | Connection, name: str, *, create: bool = Fals
 
 
 class KeyRing:
-    """Tells who a key belongs to, remembering answers for `CACHE_S` seconds. Wrong keys are not remembered."""
+    """Tells who a key belongs to, remembering answers for `CACHE_S` seconds. Wrong keys are not remembered.
 
-    def __init__(self, db: Pool) -> None:
+    Keys that are asked about at the same time are looked up together, so it never takes more than one connection: it
+    may be one of the reserved ones, however many callers come at once when a key is to be asked about again.
+    """
+
+    def __init__(self, db: Pool, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`db`: nobody gets in without a connection of it, so one that only the critical lane uses otherwise."""
         self._db = db
+        self._monotonic = monotonic
+        self._ask: Coalescer[str, Any] = Coalescer(self._look_up, most_batches=1)
         self._known: OrderedDict[str, tuple[float, Principal, datetime | None]] = OrderedDict()
 
     def cached(self, key: str) -> Principal | None:
         """The fast path: an answer that is at most `CACHE_S` old, or None."""
         hit = self._known.get(key)
-        if hit is None or hit[0] < time.monotonic() or (hit[2] is not None and hit[2] <= now()):
+        if hit is None or hit[0] < self._monotonic() or (hit[2] is not None and hit[2] <= now()):
             return None
         return hit[1]
 
     def forget(self, _: str = "") -> None:
-        """Ask the database again for every key. Called when any process has revoked one."""
+        """Ask the database again for every key. A listener of the bus (`KEYS_CHANGED`)."""
         self._known.clear()
 
     async def identify(self, key: str) -> Principal:
         """Who calls with this key. Raises `Unauthenticated` when nobody does (any more)."""
-        row = await self._db.fetchrow(SQL["key_by_digest"], digest(key))
+        asked_at = self._monotonic()  # not when it was answered: the answer may be as old as the question
+        row = await self._ask(key)
         if row is None:
             raise Unauthenticated(code="key_unknown")
         if row["revoked_at"] is not None:
@@ -137,8 +149,14 @@ class KeyRing:
         if row["expires_at"] is not None and row["expires_at"] <= now():
             raise Unauthenticated(code="key_expired")
         principal = Principal(row["project_id"], row["id"], frozenset(row["scopes"]))
-        self._known[key] = (time.monotonic() + CACHE_S, principal, row["expires_at"])
+        self._known[key] = (asked_at + CACHE_S, principal, row["expires_at"])
         self._known.move_to_end(key)
         while len(self._known) > CACHE_KEYS:
             self._known.popitem(last=False)
         return principal
+
+    async def _look_up(self, keys: Sequence[str]) -> list[Any]:
+        """The row of each key, None where there is none."""
+        digests = [digest(key) for key in keys]
+        rows = {row["digest"]: row for row in await self._db.fetch(SQL["keys_by_digests"], digests)}
+        return [rows.get(one) for one in digests]

@@ -128,7 +128,7 @@ async def next_due_s(db: Pool) -> float | None:
     return seconds
 
 
-async def waiting(db: Pool, most: int) -> int:
+async def waiting(db: Pool | Connection, most: int) -> int:
     """How many due tasks there are; counts no further than `most`."""
     count: int = await db.fetchval(SQL["waiting"], most)
     return count

@@ -59,6 +59,40 @@ async def test_redriven_it_is_attempted_again_and_the_count_goes_on(app: App, pr
     assert len(app.emulators.phones.messages(f"good-{project.id}")) == 1
 
 
+async def redriven(app: App, notification: int) -> set[tuple[str, int]]:
+    """Channel and device of its deliveries that were ever redriven."""
+    query = "SELECT channel, device_id FROM deliveries WHERE notification_id = $1 AND attempts_allowed IS NOT NULL"
+    return {(row["channel"], row["device_id"]) for row in await app.db.fetch(query, notification)}
+
+
+async def test_a_redrive_of_one_channel_or_one_device_leaves_the_others_as_they_are(app: App, project: Project) -> None:
+    user = await project.user(email=f"spam-{project.id}@example.org")
+    phones = [await project.device(user, f"sender-id-mismatch-{project.id}-{n}") for n in range(2)]
+    notification = await project.send(user, channels=["push", "email"])
+    await project.until(notification, "failed")
+    for wanted, expected in (
+        ({"channel": "sms"}, set()),
+        ({"channel": "email"}, {("email", 0)}),
+        ({"device_id": phones[1]}, {("email", 0), ("push", phones[1])}),
+        ({"channel": "email", "device_id": phones[0]}, {("email", 0), ("push", phones[1])}),
+        ({"channel": "push", "device_id": phones[0]}, {("email", 0), ("push", phones[1]), ("push", phones[0])}),
+    ):
+        before = await redriven(app, notification)
+        answer = await project.client.post("/api/dead-letters/redrive", json=wanted)
+        new = len(expected - before)
+        assert (answer.status_code, answer.json()) == (202, {"deliveries": new, "notifications": min(new, 1)}), wanted
+        assert await redriven(app, notification) == expected
+
+
+async def test_a_redrive_of_what_failed_since_a_time_leaves_what_failed_before(app: App, project: Project) -> None:
+    earlier, _ = await failed(project, f"sender-id-mismatch-{project.id}-earlier")
+    since = (await app.db.fetchval("SELECT clock_timestamp()")).isoformat()
+    later, phone = await failed(project, f"sender-id-mismatch-{project.id}-later")
+    answer = await project.client.post("/api/dead-letters/redrive", json={"since": since})
+    assert answer.json() == {"deliveries": 1, "notifications": 1}
+    assert (await redriven(app, earlier), await redriven(app, later)) == (set(), {("push", phone)})
+
+
 async def test_a_redrive_must_say_what(project: Project) -> None:
     answer = await project.client.post("/api/dead-letters/redrive", json={})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_body")

@@ -1,6 +1,7 @@
 """Every operation against every kind of caller: no key, a wrong one, a revoked, an expired, one without the scope,
 and one of another project."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from tidings import projects
 from tidings.api.examples import BODIES
 from tidings.app import App
 from tidings.clock import now
+from tidings.errors import Unauthenticated
 from tidings.projects import Scope
 
 FOREIGN = [op for op in KEYED if "{" in op.path]
@@ -151,6 +153,24 @@ async def test_a_key_that_expires_while_it_is_remembered(app: App, project: Proj
         while now() < ends:
             assert (await client.get("/api/users")).status_code in (200, 401)
         assert (await client.get("/api/users")).json()["code"] == "key_expired"
+
+
+async def test_a_revoked_key_is_remembered_for_two_seconds_at_most(app: App, project: Project) -> None:
+    at = 1000.0
+    ring = projects.KeyRing(app.db, lambda: at)
+    key, listed = await projects.create_key(app.db, project.id, "brief", [Scope.READ])
+    asking = asyncio.create_task(ring.identify(key))
+    await asyncio.sleep(0)
+    at += 0.5  # so long the database takes to answer; it may be revoked meanwhile
+    assert (await asking).key_id == listed.id
+    await projects.revoke_key(app.db, listed.id)
+    at = 1001.9
+    assert ring.cached(key), "most calls don't ask the database"
+    at = 1002.001
+    assert ring.cached(key) is None
+    with pytest.raises(Unauthenticated):
+        await ring.identify(key)
+    assert ring.cached(key) is None
 
 
 async def test_what_is_stored_of_a_key(app: App, project: Project) -> None:

@@ -57,6 +57,22 @@ async def test_the_broker_dies_in_mid_flow(made: Plant, wiped: bool) -> None:
     await asyncio.gather(*(part.ready() for part in made.of("worker")))
 
 
+async def test_in_a_memory_alarm_the_api_accepts_as_before(made: Plant) -> None:
+    pool = await made.pool()
+    since = await balance.mark(pool, made.vendor)
+    caller = Caller(made.api_url, COUNT // 4, name="alarm")
+    await caller.prepare()
+    await made.rabbitmq.alarm(True)
+    try:
+        await caller.insist(8)
+        assert (caller.answers, caller.broken) == ({202: caller.count}, [])
+        taken, _ = balance.seen(made.vendor, since.vendor)
+        assert len(taken) < caller.count, "the broker took nothing, or next to nothing"
+    finally:
+        await made.rabbitmq.alarm(False)
+    assert await balance.check(pool, since, caller, made.vendor, in_flight=set()) == 0
+
+
 async def test_messages_that_come_up_to_three_times_in_any_order_have_one_effect(made: Plant) -> None:
     chance = random.Random(19)
     pool = await made.pool()

@@ -5,7 +5,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from tidings.api.limits import STATE, Limits
+from tidings.api.limits import Limits
 from tidings.errors import Forbidden, Unauthenticated
 from tidings.projects import KeyRing, Principal, Scope
 
@@ -40,4 +40,4 @@ async def counted(connection: ASGIConnection[Any, Any, Any, Any], principal: Pri
     """Count the call against the limits of the key and its project. Raises `TooMany`."""
     limits: Limits = connection.app.state["services"].limits
     if limits.on:
-        connection.scope[STATE] = await limits.check(principal)  # type: ignore[literal-required]
+        await limits.check(connection.scope, principal)

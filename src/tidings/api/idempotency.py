@@ -37,12 +37,12 @@ def key_of(request: Call) -> str | None:
 
 
 async def once(
-    request: Call, body: bytes, do: Callable[[Pool | Connection], Awaitable[tuple[int, Any]]]
+    request: Call, body: bytes, do: Callable[[Pool | Connection], Awaitable[tuple[int, Any]]], db: Pool | None = None
 ) -> Response[Any]:
-    """Run `do` (→ status, answer) and answer; with a key, only the first time."""
-    api, key = services(request), key_of(request)
+    """Run `do` (→ status, answer) and answer; with a key, only the first time. `db`: other connections than usual."""
+    db, key = db or services(request).db, key_of(request)
     if key is None:
-        status, answer = await do(api.db)
+        status, answer = await do(db)
         return Response(answer, status_code=status)
 
     async def keep(connection: Connection) -> idempotency.Answer:
@@ -50,6 +50,6 @@ async def once(
         return status, msgspec.json.encode(answer)
 
     digest = idempotency.digest(request.method, request.url.path, body)
-    (status, stored), replayed = await idempotency.once(api.db, request.user.project_id, key, digest, keep)
+    (status, stored), replayed = await idempotency.once(db, request.user.project_id, key, digest, keep)
     headers = {"Idempotent-Replayed": "true"} if replayed else {}
     return Response(msgspec.Raw(stored), status_code=status, headers=headers)

@@ -1,7 +1,7 @@
 """Where notifications come in: gathers concurrent calls into one commit, then hands their tasks to the queue."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
 from tidings import broadcasts, metrics, notifications
@@ -19,6 +19,12 @@ from tidings.urgency import Urgency
 # Of a batch, when something critical came lately.
 STORED_AT_ONCE = 32
 BATCHES_AT_ONCE = 4  # the pool must have connections left for everything else
+CRITICAL_BATCHES_AT_ONCE = 1  # the same, of the reserved connections for single notifications
+
+
+def is_critical(entries: Collection[Entry]) -> bool:
+    """Whether all of a batch is critical; nothing is not."""
+    return bool(entries) and all(entry.new.lane == "critical" for entry in entries)
 
 
 def _count(results: Sequence[Accepted | Problem]) -> None:
@@ -41,12 +47,14 @@ class Intake:
         """`reserve`: connections that only the critical lane uses, so that it never waits for one. `turns`: of the
         event loop, which all lanes share; `urgency`: tells those of other processes."""
         self._db = db
+        self._reserve = reserve
         self._queue = queue
         self._rescue_s = rescue_s
         self._backlog = backlog
         self._turns = turns
         self._urgency = urgency
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._critical_batches = asyncio.Semaphore(CRITICAL_BATCHES_AT_ONCE)
         self._one_batch = asyncio.Lock()
         self._accept: Coalescer[Entry, Accepted] = Coalescer(lambda entries: self._accept_group(entries, db))
         self._accept_critical: Coalescer[Entry, Accepted] = Coalescer(
@@ -62,14 +70,28 @@ class Intake:
         self._backlog.check()
         return await self._accept(entry)
 
+    async def earlier(self, entry: Entry) -> Accepted | None:
+        """See `notifications.earlier`."""
+        return await notifications.earlier(self._reserve if is_critical([entry]) else self._db, entry)
+
     @asynccontextmanager
-    async def batch(self) -> AsyncIterator[None]:
-        """Room for one batch: only a few at once, and none while too much work waits. One at a time while anything
-        critical was accepted lately: several would keep the database's cores from it."""
+    async def batch(self, entries: Collection[Entry]) -> AsyncIterator[Pool]:
+        """Room for one batch, and the connections to store it with: only a few at once, and none while too much work
+        waits. One at a time while anything critical was accepted lately: several would keep the database's cores from
+        it.
+
+        One that is critical as a whole has a way of its own and is never refused. One that is so only in part goes the
+        usual way: it is stored in one commit or not at all, so its critical items can't go ahead of the others.
+        """
+        if is_critical(entries):
+            async with self._critical_batches:
+                with self._turns.urgent():
+                    yield self._reserve
+            return
         self._backlog.check()
         async with self._batches, self._one_batch if self._turns.recently_urgent else nullcontext():
             await self._turns.take()
-            yield
+            yield self._db
 
     async def turn(self) -> None:
         """Wait for the turn to do a piece of work that is not critical, of about 0.1 ms."""

@@ -7,6 +7,8 @@ not bulk go on, and bulk is refused: a broadcast can wait, a one-time password c
 import math
 from typing import Any
 
+import msgspec
+
 from tidings.bus import Bus
 from tidings.bus.limits import Rate, Verdict, rate_limit_headers
 from tidings.errors import TooMany, Unavailable
@@ -17,7 +19,7 @@ STATE = "tidings_rate"  # in the scope: the verdict for this request, for the he
 
 
 class Limits:
-    """`check` counts a call against its key and its project."""
+    """Counts calls, and the items of batches, against the limits of a key and its project."""
 
     def __init__(self, settings: Settings, bus: Bus) -> None:
         self._bus = bus
@@ -25,8 +27,21 @@ class Limits:
         self._project_rate = _rate(settings.rate_per_project)
         self.on = self._key_rate is not None or self._project_rate is not None
 
-    async def check(self, principal: Principal, cost: int = 1) -> Verdict | None:
-        """The tighter of the two verdicts; None: there is no limit. Raises `TooMany` (429) when one is used up."""
+    async def check(self, scope: Any, principal: Principal) -> None:
+        """Count a call. Raises `TooMany` (429) when a limit is used up. Notes in the scope where the caller stands."""
+        await self._count(scope, principal, 1, before=0)
+
+    async def check_items(self, scope: Any, principal: Principal, items: int) -> None:
+        """Count the items of a batch; the call itself, which was counted by `check`, stands for one. Otherwise like it.
+
+        More items than may come at once count as if they were so many: the batch needs all there is, and is let in.
+        """
+        if self.on and items > 1:
+            await self._count(scope, principal, items - 1, before=1)
+
+    async def _count(self, scope: Any, principal: Principal, cost: int, before: int) -> None:
+        """The tighter of the two verdicts is noted, or the one that refuses. `before`: what this request has cost so
+        far, and costs again when it is repeated."""
         tightest: Verdict | None = None
         for name, number, rate in (
             ("key", principal.key_id, self._key_rate),
@@ -34,16 +49,14 @@ class Limits:
         ):
             if rate is None:
                 continue
-            verdict = await self._bus.allow(f"{name}:{number}", rate, min(cost, rate.burst))
+            verdict = await self._bus.allow(f"{name}:{number}", rate, min(cost, rate.burst - before))
             if not verdict.permits(otherwise=True):
-                wait_s = max(1, math.ceil(verdict.retry_after_s))
-                raise TooMany(
-                    f"More calls than this {name} may make. Try again in {wait_s} s.",
-                    headers={"Retry-After": str(wait_s), **dict(rate_limit_headers(verdict))},
-                )
+                wait_s = verdict.retry_after_s + before / rate.per_s
+                scope[STATE] = msgspec.structs.replace(verdict, retry_after_s=wait_s)
+                raise TooMany(f"More calls than this {name} may make. Try again in {max(1, math.ceil(wait_s))} s.")
             if tightest is None or not verdict.known or verdict.remaining < tightest.remaining:
                 tightest = verdict
-        return tightest
+        scope[STATE] = tightest
 
 
 def _rate(per_s: float) -> Rate | None:
@@ -51,7 +64,7 @@ def _rate(per_s: float) -> Rate | None:
 
 
 def raw_headers(scope: Any) -> list[tuple[bytes, bytes]]:
-    """The headers for the answer to this request; none without a limit."""
+    """The headers for the answer to this request, `Retry-After` if it was refused; none without a limit."""
     verdict: Verdict | None = scope.get(STATE)
     if verdict is None or not verdict.known:
         return []

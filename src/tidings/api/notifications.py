@@ -117,7 +117,7 @@ async def accept_one(request: Call, kind: type[NewNotification]) -> Response[Not
         try:
             entry = msgspec.structs.replace(entry, scheduled_time=due_time(new.scheduled_time, now()))
         except Invalid:  # unless it was accepted before, when the time had not passed yet
-            accepted = await notifications.earlier(api.db, entry) if key else None
+            accepted = await api.intake.earlier(entry) if key else None
             if accepted is None:
                 raise
     accepted = accepted or await api.intake.accept(entry)
@@ -202,15 +202,17 @@ class BatchResult(Struct, frozen=True):
     responses=problems(body=True),
 )
 async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> Response[BatchResult]:
-    """All good items are stored in one commit; a bad one is named by its index and refuses nothing else."""
+    """All good items are stored in one commit; a bad one is named by its index and refuses nothing else.
+
+    While too much work waits, 503 refuses the batch as a whole, unless all of it is critical.
+    """
     api = services(request)
     body = await raw_body(request, api.settings.max_body_bytes * BATCH_FACTOR)
     await api.intake.turn()
     entries, refused = await read_batch(api, request.user.project_id, body)
     for lane in {entry.new.lane for entry in entries.values()}:
         refuse_bulk_unless_known(request.scope, lane)
-    if api.limits.on:
-        await api.limits.check(request.user, max(len(entries) - 1, 0))  # the call itself is counted already
+    await api.limits.check_items(request.scope, request.user, len(entries))
     tickets: list[Ticket] = []
 
     async def do(db: Pool | Connection) -> tuple[int, BatchResult]:
@@ -220,8 +222,8 @@ async def send_batch(request: Call, idempotency_key: IdempotencyKey = None) -> R
             tickets.extend(made)
         return 202, batch_result(list(entries), results, refused)
 
-    async with api.intake.batch():
-        response = await once(request, body, do)
+    async with api.intake.batch(entries.values()) as db:
+        response = await once(request, body, do, db)
     await api.intake.publish(tickets)  # committed by now
     return response
 

@@ -1,6 +1,6 @@
--- name: key_by_digest
--- The key that a caller presented, whatever its state.
-SELECT id, project_id, scopes, expires_at, revoked_at FROM api_keys WHERE digest = $1
+-- name: keys_by_digests
+-- The keys that callers presented, whatever their state. By the index of `digest`, also in a plan that stays (db.BY_KEYS).
+SELECT digest, id, project_id, scopes, expires_at, revoked_at FROM api_keys WHERE digest = ANY($1::bytea[])
 
 -- name: create_key
 INSERT INTO api_keys (project_id, name, hint, digest, scopes, expires_at)
