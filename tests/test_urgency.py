@@ -64,6 +64,7 @@ async def test_nobody_minds_a_bus_that_is_away() -> None:
     urgency = Urgency(bus, turns)
     for _ in range(5):
         urgency.tell()
+    assert turns.recently_urgent  # here it is known without the bus
     await urgency.close()
     assert bus.asked == 1  # one stands for all that came meanwhile
     urgency.tell()

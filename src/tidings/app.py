@@ -247,7 +247,7 @@ async def open_database(settings: Settings, target: dict[str, Any], stack: Async
 
 
 async def open_reserve(target: dict[str, Any], stack: AsyncExitStack) -> Pool:
-    """Connections that only the critical lane uses."""
+    """Connections for the critical lane, and for the lookup of API keys."""
     reserve = await open_pool(size=RESERVED_CONNECTIONS, application="tidings critical", by_keys=True, **target)
     stack.push_async_callback(_close_pool, reserve)
     return reserve

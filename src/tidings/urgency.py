@@ -26,6 +26,7 @@ class Urgency:
 
     def tell(self) -> None:
         """Something critical is here. Never waits; one announcement at a time stands for all that come meanwhile."""
+        self._turns.expect()  # also while the bus is away
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell())
 

@@ -44,7 +44,7 @@ class Intake:
         turns: Turns,
         urgency: Urgency,
     ) -> None:
-        """`reserve`: connections that only the critical lane uses, so that it never waits for one. `turns`: of the
+        """`reserve`: connections for what is critical, so that it never waits for one. `turns`: of the
         event loop, which all lanes share; `urgency`: tells those of other processes."""
         self._db = db
         self._reserve = reserve
@@ -80,9 +80,13 @@ class Intake:
         waits. One at a time while anything critical was accepted lately: several would keep the database's cores from
         it.
 
+        Other processes hear at once that something critical is on its way, if there is.
+
         One that is critical as a whole has a way of its own and is never refused. One that is so only in part goes the
         usual way: it is stored in one commit or not at all, so its critical items can't go ahead of the others.
         """
+        if any(entry.new.lane == "critical" for entry in entries):
+            self._urgency.tell()
         if is_critical(entries):
             async with self._critical_batches:
                 with self._turns.urgent():
@@ -113,13 +117,10 @@ class Intake:
     ) -> tuple[list[Accepted | Problem], list[Ticket]]:
         """Store many in one commit; the tickets are for `publish`, once that is committed.
 
-        While anything critical was accepted lately, others are stored in several statements: a large one would hold the
+        If anything critical was accepted lately, others are stored in several statements: a large one would hold the
         event loop and a core of the database for longer than a critical notification takes altogether.
         """
-        urgent = any(entry.new.lane == "critical" for entry in entries)
-        if urgent:
-            self._urgency.tell()
-        if urgent or not self._turns.recently_urgent:
+        if is_critical(entries) or not self._turns.recently_urgent:
             results, tickets = await notifications.accept(db, entries, self._rescue_s)
         else:
             results, tickets = [], []
