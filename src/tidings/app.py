@@ -347,14 +347,14 @@ async def run(
     """Serve until `stopped` is set. `ready` is awaited once everything is up.
 
     Stopping: not ready any more, wait for load balancers to notice, then close in order; what is in flight finishes.
+    The operations port answers until the end.
     """
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(open_app(settings, roles, shared=shared))
         operations = Operations(lambda: dependencies(app))
+        stack.push_async_callback(operations.close)  # the last to close: it says that the process lives and drains
+        app = await stack.enter_async_context(open_app(settings, roles, shared=shared))
         if not shared:  # otherwise the supervisor answers for all processes
-            listening = listen(settings.host, settings.operations_port, "TIDINGS_OPERATIONS_PORT")
-            await operations.start(listening)
-            stack.push_async_callback(operations.close)
+            await operations.start(listen(settings.host, settings.operations_port, "TIDINGS_OPERATIONS_PORT"))
         log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))
         await ready(app)
         if shared:

@@ -154,7 +154,7 @@ async def derive(connection: Connection, notification_ids: Sequence[int]) -> Non
 
 
 async def go_on(connection: Connection, notification_ids: Sequence[int]) -> None:
-    """These are pending again: another channel of their fallback is to be tried."""
+    """These are pending again: there is more to try, by another task or another worker."""
     await connection.execute(NOTIFICATIONS["go_on"], list(notification_ids))
 
 
@@ -167,6 +167,11 @@ async def reserve(db: Pool | Connection, notification_ids: Sequence[int], until:
     """Take the deliveries that are due until then: (notification, channel, device). The database's clock decides."""
     rows = await db.fetch(SQL["reserve"], list(notification_ids), until)
     return {(row["notification_id"], row["channel"], row["device_id"]) for row in rows}
+
+
+async def let_go(connection: Connection, notification_ids: Sequence[int], until: datetime) -> None:
+    """The opposite of `reserve`: what was taken until then is due again at once. Twice is safe."""
+    await connection.execute(SQL["let_go"], list(notification_ids), until)
 
 
 async def end(connection: Connection, endings: Sequence[tuple[int, str, int, str, str]]) -> None:

@@ -1,7 +1,7 @@
 """The operations port of a process: `/metrics`, `/livez`, `/readyz`. For machines; it needs no key, so keep it inside.
 
 Liveness says that the process answers; readiness that it can do its work now. While the service drains it is alive
-and not ready.
+and not ready; its dependencies are not asked then, for they are being closed.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Operations:
             case b"/livez":
                 return "200 OK", "application/json", b'{"status":"ok"}'
             case b"/readyz":
-                found = await self._check()
+                found = {} if self.draining else await self._check()
                 ready = not self.draining and all(state == "ok" for state in found.values())
                 body = msgspec.json.encode({"status": _word(ready, self.draining), "dependencies": found})
                 return ("200 OK" if ready else "503 Service Unavailable"), "application/json", body

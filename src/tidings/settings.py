@@ -154,7 +154,8 @@ class Settings(TlsSettings, VendorSettings):
         ge=0,
         le=300,
         validation_alias=env("TIDINGS_DRAIN_S"),
-        description="Seconds between turning readiness off and stopping, so that a load balancer notices.",
+        description="Seconds between turning readiness off and stopping, so that a load balancer notices. "
+        "Behind one it must be above 0.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,

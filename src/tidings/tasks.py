@@ -73,6 +73,12 @@ async def finish(connection: Connection, claims: Sequence[Claim]) -> None:
         raise StaleClaim(f"{len(claims) - affected(tag)} of {len(claims)} tasks were taken over")
 
 
+async def give_back(connection: Connection, claims: Sequence[Claim]) -> None:
+    """Let others claim at once; the claim counts, so that they look at what is recorded. In a transaction that
+    `hold`s the tasks."""
+    await connection.execute(SQL["give_back"], [c.id for c in claims], [c.fence for c in claims])
+
+
 async def create(
     connection: Connection,
     project_id: int,

@@ -15,6 +15,7 @@ from tidings.bus import Bus, Position, Recovery
 from tidings.gateway import protocol
 from tidings.gateway.confirmations import Confirmations, Record
 from tidings.gateway.deadlines import Wheel
+from tidings.gateway.draining import batches
 from tidings.gateway.protocol import CloseCode
 from tidings.gateway.session import Join, Session, Unauthenticated
 from tidings.gateway.sockets import Socket, encode_websocket_frame
@@ -25,6 +26,7 @@ Count = Callable[[str, str, int], None]
 FLUSH_SLICE_S = 0.002  # then everything else in the loop gets its turn
 FLUSH_CHECK = 64
 DRAIN_STEPS = 20
+DRAIN_SHARE = 0.8  # of the time of a drain, for telling them; the rest is for the last to go
 
 log = logging.getLogger(__name__)
 
@@ -171,16 +173,13 @@ class Hub:
         self._leave_soon(socket)
 
     async def drain(self, grace_s: float) -> None:
-        """Tell every socket to come back elsewhere, in steps over
-        most of `grace_s`, so that not all come at once."""
-        sockets = list(self.sockets)
-        size = -(-len(sockets) // DRAIN_STEPS) or 1
-        pause_s = grace_s * 0.8 / DRAIN_STEPS
-        for start in range(0, len(sockets), size):
-            for socket in sockets[start : start + size]:
+        """Tell every socket to come back elsewhere, in batches over most of `grace_s`, so that not all come at once."""
+        began = self._loop.time()
+        for at_s, batch in batches(list(self.sockets), grace_s * DRAIN_SHARE, DRAIN_STEPS):
+            await asyncio.sleep(began + at_s - self._loop.time())
+            for socket in batch:
                 socket.close(CloseCode.SHUTTING_DOWN)
-            await asyncio.sleep(pause_s)
-        await self._wait_for_all_gone(grace_s * 0.2)
+        await self._wait_for_all_gone(grace_s * (1 - DRAIN_SHARE))
 
     async def close(self) -> None:
         """Close what is open, finish what is to be recorded, stop.

@@ -31,11 +31,16 @@ async def may_be_there(users: Iterable[tuple[int, int]]) -> set[tuple[int, int]]
     return set()
 
 
+class NotBegun(Exception):
+    """The worker stops, and this call was not begun: nothing is known of it, and the next worker makes it."""
+
+
 class Delivering(Struct, frozen=True):
     """What delivering needs. `book`: the accounts of each project, by way.
 
     `turns`: of the event loop, which all lanes of a process share; `urgent`: this lane does not wait for one. `once`:
     the channels that send at most once, where no account says otherwise (`sends_once`). `absent`: `Bus.absent`.
+    `stopping`: set when no more calls are to be begun.
     """
 
     db: Pool
@@ -47,6 +52,7 @@ class Delivering(Struct, frozen=True):
     urgent: bool = False
     once: frozenset[str] = frozenset({routing.SMS})
     absent: Absent = may_be_there
+    stopping: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def sends_once(self, planned: Planned) -> bool:
         """Whether an attempt of unknown outcome is not repeated."""
@@ -56,7 +62,8 @@ class Delivering(Struct, frozen=True):
 
 async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempted:
     """One provider call; several, when an account can't and the project has another. Never raises for what the vendor
-    or the network does."""
+    or the network does. Raises `NotBegun` instead of beginning the first when the worker stops, unless it is written
+    down already that this one may have been made."""
     began = time.perf_counter()
     outcome: Outcome | None = None
     used = None
@@ -67,6 +74,11 @@ async def attempt(work: Delivering, planned: Planned, ends_at: float) -> Attempt
         if refusal is not None:
             refused = refused or (refusal, usable)
             continue
+        if work.stopping.is_set() and not work.sends_once(planned):
+            usable.pace.give_up()
+            if outcome is None:
+                raise NotBegun
+            break
         outcome, used, called = await _call(work, planned, usable), usable, True
         if type(outcome) is Sent or not another_may(outcome, once=work.sends_once(planned)):
             break

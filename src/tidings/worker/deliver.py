@@ -15,13 +15,15 @@ from tidings.providers.contract import Reason, Retry
 from tidings.routing import WEBSOCKET
 from tidings.tasks import Claim
 from tidings.turns import Turns
-from tidings.worker.attempt import Absent, Delivering, attempt, held, judge, may_be_there
+from tidings.worker.attempt import Absent, Delivering, NotBegun, attempt, held, judge, may_be_there
+from tidings.worker.leaving import give_back, to_the_end, without_answer
 from tidings.worker.plan import Known, Planned, plan, subjects_of
 from tidings.worker.record import Attempted, Group, record
 
 FIRST_RECORD_S = 0.5  # what has its answer by then is recorded; stragglers follow
 PLANS_A_TURN = 16
 FEW = 16  # notifications, for which the database needs no longer than for something critical
+LEAVE_S = 5.0  # for writing down what is answered, when the worker must end
 MARGIN_S = 5.0  # before the lease runs out; what has no answer by then is tried again
 # Calls of one group at once. Vendors take about 100 on a connection; the rest would only wait inside their own
 # deadline. Two rounds of calls that all time out fit into a lease.
@@ -36,7 +38,9 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     """Deliver the notifications of the claimed tasks; answers how many attempts were made.
 
     `claimed_at`: on the event loop's clock; the lease runs from then. Raises `StaleClaim` when another worker has taken
-    over one of the tasks: what is not recorded yet is dropped.
+    over one of the tasks: what is not recorded yet is dropped. When the worker stops (`Delivering.stopping`) no more
+    calls are begun, and when it is cancelled none is waited for: what has its answer is recorded, and the tasks go
+    back.
     """
     turns = None if work.urgent else work.turns
     # What is critical does not wait for Redis before it is sent.
@@ -49,22 +53,31 @@ async def deliver(work: Delivering, claims: Sequence[Claim], claimed_at: float) 
     announced: set[int] = set()
     senders = start_senders(work, usual, answered, ends_at)
     senders += start_once_senders(work, group, [one for way in once for one in way], answered, announced, ends_at)
-    early: list[Attempted] = []
+    recorded = 0
     try:
         if await _still_sending(senders, FIRST_RECORD_S):
             early = answered.copy()
             group.early.append(True)
             left = without_answer([one for way in usual for one in way], early)
             await record(work.db, group, early, last=False, reserved=reservations(work, group, left, once=False))
+            recorded = len(early)
             late = await _still_sending(senders, ends_at - asyncio.get_running_loop().time())
             for sender in late:
                 sender.cancel()
+        if work.stopping.is_set() and without_answer(planned, answered):
+            await give_back(work.db, group, answered, recorded, senders)
+            return len(planned)
         answered += [
             judge(work, one, Retry(Reason.TIMEOUT, "no answer in time", maybe_taken=id(one) in announced))
             for one in without_answer(planned, answered)
         ]
         async with turn_for(turns, len(planned)):
-            await record(work.db, group, answered[len(early) :], last=True)
+            await record(work.db, group, answered[recorded:], last=True)
+    except asyncio.CancelledError:
+        for sender in senders:
+            sender.cancel()
+        await to_the_end(give_back(work.db, group, answered, recorded, senders), LEAVE_S)
+        raise
     finally:
         for sender in senders:
             sender.cancel()  # does nothing to those that are done
@@ -155,7 +168,7 @@ async def _send_once(
     ends_at: float,
 ) -> None:
     for start in range(0, len(once), ONCE_AT_ONCE):
-        if asyncio.get_running_loop().time() >= ends_at:
+        if asyncio.get_running_loop().time() >= ends_at or work.stopping.is_set():
             return
         few = once[start : start + ONCE_AT_ONCE]
         group.early.append(True)
@@ -173,7 +186,10 @@ async def _send_each(work: Delivering, left: Iterator[Planned], answered: list[A
             await work.turns.take()
         if loop.time() >= ends_at:
             return
-        answered.append(await attempt(work, one, ends_at))
+        try:
+            answered.append(await attempt(work, one, ends_at))
+        except NotBegun:
+            return
 
 
 async def _still_sending(senders: Iterable[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
@@ -198,14 +214,6 @@ async def turn_for(turns: Turns | None, count: int) -> AsyncIterator[None]:
     else:
         async with turns.alone():
             yield
-
-
-def without_answer(planned: Sequence[Planned], answered: Sequence[Attempted]) -> list[Planned]:
-    """The attempts that have no answer yet."""
-    if len(answered) == len(planned):
-        return []
-    known = {id(one.planned) for one in answered}
-    return [one for one in planned if id(one) not in known]
 
 
 async def load(db: Pool, claims: Sequence[Claim], turns: Turns | None = None, absent: Absent = may_be_there) -> Group:

@@ -41,7 +41,13 @@ class Worker:
         self._takers = [asyncio.create_task(self._hand(lane)) for lane, hands in HANDS.items() for _ in range(hands)]
 
     async def stop(self, grace_s: float) -> None:
-        """Take nothing more, and let what is in flight finish within `grace_s`; the lease covers the rest."""
+        """Take nothing and begin no call any more, and let those in flight finish within `grace_s`.
+
+        What has its answer by then is recorded, and the rest goes back, within `deliver.LEAVE_S` more; if that can't
+        be, the lease covers it.
+        """
+        for work in self._works.values():
+            work.stopping.set()
         for taker in self._takers:
             taker.cancel()
         await asyncio.gather(*self._takers, return_exceptions=True)
@@ -64,6 +70,8 @@ class Worker:
         work = self._works[lane]
         if not work.urgent:
             await work.turns.take()
+        if work.stopping.is_set():
+            return  # the tasks are nobody's yet
         with work.turns.urgent() if work.urgent else nullcontext():
             await self._handle_now(lane, work, tickets)
 
@@ -94,6 +102,8 @@ class Worker:
             return
         async with alone:
             for task_id in await tasks.claimed_often(work.db, ids, poison.ALONE_FROM):
+                if work.stopping.is_set():
+                    return
                 claimed_at = asyncio.get_running_loop().time()
                 await self._carry_out(work, await tasks.claim(work.db, [task_id], work.lease_s), claimed_at)
 

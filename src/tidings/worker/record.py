@@ -32,6 +32,7 @@ _ROW_ORDER = attrgetter("notification_id", "channel", "device_id")
 _SETTLED_ORDER = attrgetter("notification_id")
 
 TURNS = 4  # at one record: answers of vendors are dear, and a transaction that lost a race may win the next
+GIVEN_BACK = 2  # claims after which a task goes back at once; later it waits for the lease: restarts are no poison
 TRANSIENT = (
     asyncpg.TransactionRollbackError,
     asyncpg.PostgresConnectionError,
@@ -114,9 +115,16 @@ class Group(Struct, frozen=True):
 
 
 async def record(
-    db: Pool, group: Group, answered: Sequence[Attempted], *, last: bool, reserved: Sequence[Recorded] = ()
+    db: Pool,
+    group: Group,
+    answered: Sequence[Attempted],
+    *,
+    last: bool,
+    reserved: Sequence[Recorded] = (),
+    left: Sequence[int] = (),
 ) -> None:
     """Record these attempts. `last`: nothing is left to do, the tasks end. `reserved`: attempts without an answer yet.
+    `left`: notifications of which this worker will not do the rest; the tasks go back.
 
     Raises `StaleClaim`, with nothing recorded, when another worker has claimed one of the tasks meanwhile.
     """
@@ -134,7 +142,7 @@ async def record(
     for turn in range(TURNS):
         try:
             async with db.acquire() as connection, connection.transaction():
-                await _write(connection, group, answered, rows, settled, sorted(endings), last)
+                await _write(connection, group, answered, rows, settled, sorted(endings), last, left)
             break
         except TRANSIENT as error:
             if turn + 1 == TURNS:
@@ -152,6 +160,7 @@ async def _write(
     settled: Sequence[Settled],
     endings: Sequence[tuple[int, str, int, str, str]],
     last: bool,
+    left: Sequence[int],
 ) -> None:
     ids = [subject.id for subject, _ in group.plans]
     if group.shared:
@@ -166,6 +175,10 @@ async def _write(
     await create_retries(connection, answered)
     if last:
         await go_on(connection, group)
+    if left:
+        await deliveries.let_go(connection, ids, group.claims[0].lease_until)
+        await deliveries.go_on(connection, left)  # whatever their deliveries so far came to
+        await tasks.give_back(connection, [claim for claim in group.claims if claim.fence <= GIVEN_BACK])
 
 
 async def go_on(connection: Connection, group: Group) -> None:
@@ -220,7 +233,7 @@ def bring_forward(group: Group, answered: Sequence[Attempted]) -> list[Settled]:
         if one.is_delivery:
             group.statuses[notification_id][one.key] = status
         else:
-            del group.statuses[notification_id][one.key]
+            group.statuses[notification_id].pop(one.key, None)  # gone, if an earlier record of it was cut short
             group.suppressions[notification_id].append(f"{one.key[0]}:{one.step.reason}")
         if status == "sent":
             sent_at[notification_id] = one.at if before is None else min(one.at, before)

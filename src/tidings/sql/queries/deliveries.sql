@@ -52,6 +52,11 @@ UPDATE deliveries SET status = 'sending', next_attempt_at = $2, updated_at = now
 WHERE notification_id = ANY($1::bigint[]) AND status IN ('pending', 'sending') AND next_attempt_at <= now()
 RETURNING notification_id, channel, device_id
 
+-- name: let_go
+-- What was taken until $2 (one lease: no other ends at the same microsecond) and has no outcome is due again at once.
+UPDATE deliveries SET next_attempt_at = now(), updated_at = now()
+WHERE notification_id = ANY($1::bigint[]) AND status = 'sending' AND next_attempt_at = $2
+
 -- name: existing
 SELECT notification_id, channel, device_id, status, reason, attempts, attempts_allowed
 FROM deliveries WHERE notification_id = ANY($1::bigint[])

@@ -153,5 +153,5 @@ WHERE n.id = v.notification_id AND n.id = ANY($1::bigint[]) AND n.status NOT IN 
   AND v.status <> 'delivered'
 
 -- name: go_on
--- Another channel of its fallback is to be tried.
+-- Another channel of its fallback is to be tried, or another worker does the rest.
 UPDATE notifications SET status = 'pending' WHERE id = ANY($1::bigint[]) AND status NOT IN ('sent', 'delivered', 'cancelled')
