@@ -163,6 +163,12 @@ async def one_at_a_time(connection: Connection, notification_ids: Sequence[int])
     await connection.execute(NOTIFICATIONS["one_at_a_time"], sorted({i % LOCKS for i in notification_ids}))
 
 
+async def not_over(connection: Connection, notification_ids: Sequence[int]) -> None:
+    """These have not ended, whatever the rows they have say. Twice is safe."""
+    if notification_ids:
+        await connection.execute(NOTIFICATIONS["not_over"], list(notification_ids))
+
+
 async def reserve(db: Pool | Connection, notification_ids: Sequence[int], until: datetime) -> set[tuple[int, str, int]]:
     """Take the deliveries that are due until then: (notification, channel, device). The database's clock decides."""
     rows = await db.fetch(SQL["reserve"], list(notification_ids), until)

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Project
 from tidings import clock, tasks
 from tidings.app import App
-from tidings.providers.contract import Outcome, Reason, Rejected, Retry, Sent
+from tidings.providers.contract import Outcome, Paused, Reason, Rejected, Retry, Sent
 from tidings.tasks import Claim
 from tidings.worker.deliver import load
 from tidings.worker.record import Attempted, Group, record
@@ -17,8 +17,8 @@ from tidings.worker.retry import Policy, next_step
 POLICY = Policy(attempts=8, base_s=100.0)  # so that nothing is due by itself during the test
 
 
-def answers(group: Group, outcome: Outcome) -> list[Attempted]:
-    """Every planned push attempt with this outcome; sockets are left out."""
+def answers(group: Group, outcome: Outcome, channel: str = "push") -> list[Attempted]:
+    """Every planned attempt over a channel with this outcome; others are left out."""
     now = clock.now()
     return [
         Attempted(
@@ -32,7 +32,7 @@ def answers(group: Group, outcome: Outcome) -> list[Attempted]:
             True,
         )
         for one in group.planned
-        if one.address.channel == "push"
+        if one.address.channel == channel
     ]
 
 
@@ -113,3 +113,39 @@ async def test_after_a_part_was_recorded_the_rest_is_known_to_be_on_its_way(app:
     by_device = {d["device_id"]: d["status"] for d in shown["deliveries"]}
     assert (by_device[slow], by_device[dead]) == ("sending", "failed")
     await project.until(notification, "sent")
+
+
+async def test_a_part_that_failed_does_not_end_what_was_not_begun(app: App, project: Project) -> None:
+    """The worker dies after it has recorded that the push failed, and before it has begun with the text message."""
+    user = await project.user(phone=f"+4178{project.id:07d}")
+    await project.device(user, f"meeting-part-{project.id}")
+    body = {"user_id": user, "title": "t", "channels": ["push", "sms"], "scheduled_time": "2030-01-01T00:00:00Z"}
+    notification = (await project.client.post("/api/notifications/schedule", json=body)).json()["id"]
+    group = await load(app.db, [await claim_due(app, notification, "scheduled")])
+    assert {one.address.channel for one in group.planned} == {"push", "sms"}
+    group.early.append(True)
+    await record(app.db, group, answers(group, Rejected(Reason.INVALID_MESSAGE)), last=False)
+    assert (await project.get(notification))["status"] == "pending"
+    await app.db.execute("UPDATE tasks SET lease_until = NULL WHERE $1 = ANY(subject_ids)", notification)
+    again = await load(app.db, [await claim_due(app, notification, "scheduled")])
+    assert [one.address.channel for one in again.planned] == ["sms"]
+
+
+async def test_a_socket_that_was_put_off_and_is_gone_is_a_delivery_that_ends(app: App, project: Project) -> None:
+    user = await project.user()
+    body = {"user_id": user, "title": "t", "channels": ["websocket"], "scheduled_time": "2030-01-01T00:00:00Z"}
+    notification = (await project.client.post("/api/notifications/schedule", json=body)).json()["id"]
+    group = await load(app.db, [await claim_due(app, notification, "scheduled")])
+    (put_off,) = answers(group, Paused(Reason.RATE_LIMITED, after_s=100.0), "websocket")
+    await record(app.db, group, [msgspec.structs.replace(put_off, called=False)], last=True)
+    assert (await project.get(notification))["status"] == "pending"
+    await app.db.execute("UPDATE deliveries SET next_attempt_at = now() WHERE notification_id = $1", notification)
+    group = await load(app.db, [await claim_due(app, notification, "retry")])
+    (gone,) = answers(group, Rejected(Reason.NOT_CONNECTED), "websocket")
+    assert gone.planned.attempt == 1  # the first that is made
+    await record(app.db, group, [gone], last=True)
+    shown = await project.get(notification)
+    assert shown["status"] == "suppressed"
+    assert [(d["channel"], d["status"], d["reason"]) for d in shown["deliveries"]] == [
+        ("websocket", "suppressed", "not_connected")
+    ]

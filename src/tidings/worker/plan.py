@@ -97,7 +97,7 @@ class Known(Struct, frozen=True, gc=False):
 class Planned(Struct, frozen=True, gc=False):
     """One attempt to be made. `attempt` counts from 1; `allowed`: how many there may be, None: what the policy says.
 
-    `held_until`: the user's quiet hours; the attempt is made then.
+    `held_until`: the user's quiet hours; the attempt is made then. `recorded`: the delivery has a row already.
     """
 
     subject: Subject
@@ -105,6 +105,7 @@ class Planned(Struct, frozen=True, gc=False):
     attempt: int
     allowed: int | None = None
     held_until: datetime | None = None
+    recorded: bool = False
 
 
 class Ending(Struct, frozen=True):
@@ -244,7 +245,8 @@ def _again(subject: Subject, known: History, now: datetime) -> tuple[list[Planne
         if reason is not None:
             endings.append(Ending(*key, "suppressed", reason))
         else:
-            attempts.append(Planned(subject, addresses[key], delivery.attempts + 1, delivery.attempts_allowed, until))
+            number, allowed = delivery.attempts + 1, delivery.attempts_allowed
+            attempts.append(Planned(subject, addresses[key], number, allowed, until, recorded=True))
     return attempts, endings
 
 

@@ -65,9 +65,9 @@ class Attempted(Struct, frozen=True, gc=False):
 
     @property
     def is_delivery(self) -> bool:
-        """False for a user without an open socket: that is a suppression, there was no address to send to. Unless an
-        earlier attempt has made it a delivery."""
-        return self.step.reason is not Reason.NOT_CONNECTED or self.planned.attempt > 1
+        """False for a user without an open socket: that is a suppression, there was no address to send to. Unless it
+        is a delivery already, by an earlier attempt or one that an account's pace put off."""
+        return self.step.reason is not Reason.NOT_CONNECTED or self.planned.recorded
 
 
 class Group(Struct, frozen=True):
@@ -171,6 +171,8 @@ async def _write(
     await deliveries.settle(connection, settled)
     if group.shared:
         await deliveries.derive(connection, ids)
+    if not last:  # a notification must not end by the rows it has while there are attempts that have none yet
+        await deliveries.not_over(connection, unrecorded(group, rows))
     await disable_gone(connection, answered)
     await create_retries(connection, answered)
     if last:
@@ -199,6 +201,16 @@ async def go_on(connection: Connection, group: Group) -> None:
     for (project_id, lane), ids in unfinished.items():
         await deliveries.go_on(connection, ids)
         await tasks.create(connection, project_id, "fallback", lane, ids, clock.now())
+
+
+def unrecorded(group: Group, rows: Sequence[Recorded]) -> list[int]:
+    """The notifications with attempts that neither have an answer nor are reserved by these rows."""
+    reserved = {(row.notification_id, row.channel, row.device_id) for row in rows}
+    return [
+        notification_id
+        for notification_id, statuses in group.statuses.items()
+        if any(status == "pending" and (notification_id, *key) not in reserved for key, status in statuses.items())
+    ]
 
 
 def count(answered: Sequence[Attempted]) -> None:

@@ -152,6 +152,10 @@ FROM (
 WHERE n.id = v.notification_id AND n.id = ANY($1::bigint[]) AND n.status NOT IN ('delivered', 'cancelled') AND n.status <> v.status
   AND v.status <> 'delivered'
 
+-- name: not_over
+-- There are attempts to be made of which no row tells yet.
+UPDATE notifications SET status = 'pending' WHERE id = ANY($1::bigint[]) AND status IN ('failed', 'suppressed', 'expired')
+
 -- name: go_on
 -- Another channel of its fallback is to be tried, or another worker does the rest.
 UPDATE notifications SET status = 'pending' WHERE id = ANY($1::bigint[]) AND status NOT IN ('sent', 'delivered', 'cancelled')
