@@ -242,7 +242,7 @@ async def open_database(settings: Settings, target: dict[str, Any], stack: Async
     db = await open_pool(size=settings.db_pool_size, **target)
     stack.push_async_callback(_close_pool, db)
     await migrate.ensure(db, **target)
-    await partitions.ensure(db, clock.now().date())
+    await partitions.ensure_if_possible(db, clock.now().date())
     return db
 
 

@@ -12,6 +12,7 @@ log = structlog.get_logger("tidings.scheduler")
 EVERY_S = 60.0  # ids move to the new day's range within a minute of midnight
 AFTER_ERROR_S = 10.0
 DROP_EVERY_S = 3600.0  # looking for what is unfinished in an old day reads all of it
+DROP_AGAIN_S = 300.0  # each try makes inserts wait for a tenth of a second when a backup holds the tables
 
 
 async def run(db: Pool, retention_days: int) -> None:
@@ -23,9 +24,10 @@ async def run(db: Pool, retention_days: int) -> None:
             today = clock.now().date()
             await partitions.ensure(db, today)
             if retention_days and asyncio.get_running_loop().time() >= drop_at:
-                drop_at = asyncio.get_running_loop().time() + DROP_EVERY_S
+                drop_at = asyncio.get_running_loop().time() + DROP_AGAIN_S
                 for day in await partitions.drop_old(db, today, retention_days):
                     log.info("day_dropped", day=day.isoformat(), retention_days=retention_days)
+                drop_at += DROP_EVERY_S - DROP_AGAIN_S
         except AWAY as error:
             log.warning("partitions_wait", error=f"{type(error).__name__}: {error}")
             sleep_s = AFTER_ERROR_S
