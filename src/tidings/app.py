@@ -152,6 +152,7 @@ async def open_app(
             _run(due.run(db, queue, settings.rescue_s), stack)
             _run(due.forget_keys(db), stack)
             _run(retention.run(db, settings.retention_days), stack)
+            _run(retention.forget_rows(db, settings.retention_days), stack)
             _run(gauges.run(db), stack)
             _run(expiry.run(db, accounts.ends), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None

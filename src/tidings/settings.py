@@ -233,8 +233,8 @@ class Settings(TlsSettings, VendorSettings):
         ge=0,
         le=3650,
         validation_alias=env("TIDINGS_RETENTION_DAYS"),
-        description="Days for which notifications, deliveries and attempts are kept; whole days go after that. "
-        "0: for ever.",
+        description="Days for which notifications, deliveries and attempts are kept; whole days go after that. Events "
+        "and broadcasts are kept as long. 0: for ever.",
     )
     gateway_origins: str = Field(
         "",
