@@ -153,7 +153,7 @@ async def open_app(
             _run(due.forget_keys(db), stack)
             _run(retention.run(db, settings.retention_days), stack)
             _run(retention.forget_rows(db, settings.retention_days), stack)
-            _run(gauges.run(db), stack)
+            _run(gauges.run(db, queue), stack)
             _run(expiry.run(db, accounts.ends), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
         if api_socket is not None:
