@@ -151,7 +151,8 @@ async def open_app(
             _run(due.run(db, queue, settings.rescue_s), stack)
             _run(due.forget_keys(db), stack)
             _run(retention.run(db, settings.retention_days), stack)
-            _run(gauges.run(db), stack)
+            _run(retention.forget_rows(db, settings.retention_days), stack)
+            _run(gauges.run(db, queue), stack)
             _run(statistics.run(db), stack)
             _run(expiry.run(db, accounts.ends), stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
@@ -242,7 +243,7 @@ async def open_database(settings: Settings, target: dict[str, Any], stack: Async
     db = await open_pool(size=settings.db_pool_size, **target)
     stack.push_async_callback(_close_pool, db)
     await migrate.ensure(db, **target)
-    await partitions.ensure(db, clock.now().date())
+    await partitions.ensure_if_possible(db, clock.now().date())
     return db
 
 

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from tidings import clock, tasks
 from tidings.bus import Bus
-from tidings.db import Connection, Pool, load, transaction
+from tidings.db import Connection, Pool, affected, load, transaction
 from tidings.discreet import Discreet
 from tidings.errors import NotFound
 from tidings.queue import Lane, Ticket
@@ -16,6 +16,7 @@ from tidings.tasks import Claim
 
 SQL = load("broadcasts")
 
+MOST_FORGOTTEN = 5_000  # in one statement, so that it ends soon
 WORTH_SAYING = timedelta(hours=1)  # an announcement to those who are here now
 
 
@@ -98,3 +99,8 @@ async def send(db: Pool | Connection, bus: Bus, claim: Claim) -> None:
     async with transaction(db) as connection:
         await tasks.finish(connection, [claim])
         await connection.execute(SQL["sent"], row["id"], sockets)
+
+
+async def forget(db: Pool, days: int) -> int:
+    """Let some broadcasts go that are older and not on their way; answers how many, at most `MOST_FORGOTTEN`."""
+    return affected(await db.execute(SQL["forget"], days, MOST_FORGOTTEN))

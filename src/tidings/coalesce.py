@@ -7,6 +7,7 @@ call is written at once, and under load a batch is as large as what arrived mean
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from tidings.errors import Unavailable
@@ -45,7 +46,8 @@ class Coalescer(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._writers) < self._most_batches:
-            self._writers.add(asyncio.create_task(self._drain()))
+            # In a context of its own: it writes for many callers, and its lines must not name the first of them.
+            self._writers.add(asyncio.create_task(self._drain(), context=Context()))
         return await future
 
     async def _drain(self) -> None:

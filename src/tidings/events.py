@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 
-from tidings.db import Connection, Pool, load
+from tidings.db import Connection, Pool, affected, load
 from tidings.discreet import Discreet
 
 SQL = load("events")
+
+MOST_FORGOTTEN = 5_000  # in one statement, so that it ends soon
 
 
 class EventType(StrEnum):
@@ -42,3 +44,8 @@ async def append(db: Pool | Connection, events: Sequence[Event]) -> None:
             [str(event.type) for event in events],
             [msgspec.json.encode(event.data).decode() for event in events],
         )
+
+
+async def forget(db: Pool, days: int) -> int:
+    """Let some events go that are older; answers how many, at most `MOST_FORGOTTEN`."""
+    return affected(await db.execute(SQL["forget"], days, MOST_FORGOTTEN))

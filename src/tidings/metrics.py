@@ -72,7 +72,8 @@ TASKS_OVERDUE = Gauge(
 )
 UNACCOUNTED = Gauge(
     "tidings_notifications_unaccounted",
-    "Accepted, minus final, minus in progress. Anything but 0 is a loss: keep the database and report it.",
+    "Accepted yesterday or today, minus final, minus in progress; at most 100. Anything but 0 is a loss: keep the "
+    "database and report it.",
     registry=REGISTRY,
     multiprocess_mode="mostrecent",
 )
@@ -82,6 +83,13 @@ QUEUE = Counter(
     "redelivered, suspected, dead_lettered. Connections: reconnects.",
     ["what"],
     registry=REGISTRY,
+)
+QUEUE_MESSAGES = Gauge(
+    "tidings_queue_messages",
+    "Messages that wait in the queue, by lane, and dead: the dead letters. NaN while the queue can't be asked.",
+    ["what"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 PROVIDER_DAYS_LEFT = Gauge(
     "tidings_provider_days_left",

@@ -155,7 +155,7 @@ class Settings(TlsSettings, VendorSettings):
         le=300,
         validation_alias=env("TIDINGS_DRAIN_S"),
         description="Seconds between turning readiness off and stopping, so that a load balancer notices. "
-        "Behind one it must be above 0.",
+        "Behind one it must be above 0; Compose sets 5 for the API and the gateway.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -234,8 +234,8 @@ class Settings(TlsSettings, VendorSettings):
         ge=0,
         le=3650,
         validation_alias=env("TIDINGS_RETENTION_DAYS"),
-        description="Days for which notifications, deliveries and attempts are kept; whole days go after that. "
-        "0: for ever.",
+        description="Days for which notifications, deliveries and attempts are kept; whole days go after that. Events "
+        "and broadcasts are kept as long. 0: for ever.",
     )
     gateway_origins: str = Field(
         "",

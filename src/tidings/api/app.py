@@ -8,6 +8,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 
+from tidings import logs
 from tidings.api import (
     auth,
     broadcasts,
@@ -76,7 +77,8 @@ class Api(Litestar):
                 }
             await send(message)
 
-        await super().__call__(scope, receive, answer)  # type: ignore[arg-type] # plain ASGI
+        with logs.About(request_id=scope[problems.REQUEST_ID]):
+            await super().__call__(scope, receive, answer)  # type: ignore[arg-type] # plain ASGI
 
 
 def given_request_id(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:

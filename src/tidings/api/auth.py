@@ -5,6 +5,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from tidings import logs
 from tidings.api.limits import Limits
 from tidings.errors import Forbidden, Unauthenticated
 from tidings.projects import KeyRing, Principal, Scope
@@ -24,6 +25,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if not principal.may(scope):
         raise Forbidden(f"This call needs the scope {scope}; the key has {', '.join(sorted(principal.scopes))}.")
     connection.scope["user"] = principal
+    logs.also(project_id=principal.project_id)
     await counted(connection, principal)
 
 

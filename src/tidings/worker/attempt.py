@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from tidings import routing
+from tidings import logs, routing
 from tidings.clock import now as clock_now
 from tidings.db import Pool
 from tidings.providers.contract import Gone, Outcome, Paused, Reason, Rejected, Retry, Sent
@@ -93,7 +93,8 @@ async def _call(work: Delivering, planned: Planned, usable: Usable) -> Outcome:
     began = time.perf_counter()
     outcome: Outcome
     try:
-        outcome = await usable.provider.send(message_of(work.composing, planned, usable))
+        with logs.About(notification_id=planned.subject.id):
+            outcome = await usable.provider.send(message_of(work.composing, planned, usable))
     except asyncio.CancelledError:
         usable.pace.give_up()
         raise

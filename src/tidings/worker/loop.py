@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from tidings import broadcasts, clock, tasks
+from tidings import broadcasts, clock, logs, tasks
 from tidings.bus import Bus, BusUnavailable
 from tidings.db import AWAY
 from tidings.errors import StaleClaim
@@ -72,7 +72,8 @@ class Worker:
             await work.turns.take()
         if work.stopping.is_set():
             return  # the tasks are nobody's yet
-        with work.turns.urgent() if work.urgent else nullcontext():
+        about = logs.About(tasks=[ticket.task_id for ticket in tickets])
+        with about, work.turns.urgent() if work.urgent else nullcontext():
             await self._handle_now(lane, work, tickets)
 
     async def _handle_now(self, lane: Lane, work: Delivering, tickets: Sequence[Ticket]) -> None:

@@ -133,27 +133,36 @@ CREATE TABLE days (
     day      date PRIMARY KEY,
     first_id bigint NOT NULL UNIQUE,
     end_id   bigint NOT NULL,
+    made_at  timestamptz NOT NULL DEFAULT now(),
     CHECK (first_id < end_id)
 );
 
--- Makes the partitions of a day after all days there are. Twice is safe.
+-- Makes the partitions of a day after all days there are. Twice is safe. A table is made alone and attached then: that
+-- locks the parent as VACUUM does, beside every insert and every long report. CREATE TABLE … PARTITION OF would shut all
+-- others out.
 CREATE FUNCTION add_day(wanted date) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     first_id bigint;
+    end_id bigint;
     suffix text := to_char(wanted, 'YYYYMMDD');
+    parent text;
+    options text;
 BEGIN
     IF EXISTS (SELECT FROM days WHERE day = wanted) THEN
         RETURN;
     END IF;
-    SELECT coalesce(max(end_id), 1) INTO first_id FROM days;
-    INSERT INTO days VALUES (wanted, first_id, (first_id / 1000000000 + 1) * 1000000000);
-    -- Room for one more version on a page: updates then touch no index.
-    EXECUTE format('CREATE TABLE notifications_%s PARTITION OF notifications FOR VALUES FROM (%s) TO (%s)
-        WITH (fillfactor = 80)', suffix, first_id, (first_id / 1000000000 + 1) * 1000000000);
-    EXECUTE format('CREATE TABLE deliveries_%s PARTITION OF deliveries FOR VALUES FROM (%s) TO (%s)
-        WITH (fillfactor = 90)', suffix, first_id, (first_id / 1000000000 + 1) * 1000000000);
-    EXECUTE format('CREATE TABLE attempts_%s PARTITION OF attempts FOR VALUES FROM (%s) TO (%s)',
-        suffix, first_id, (first_id / 1000000000 + 1) * 1000000000);
+    SELECT coalesce(max(d.end_id), 1) INTO first_id FROM days d;
+    end_id := (first_id / 1000000000 + 1) * 1000000000;
+    INSERT INTO days (day, first_id, end_id) VALUES (wanted, first_id, end_id);
+    FOR parent, options IN VALUES
+        ('notifications', 'WITH (fillfactor = 80)'), -- room for one more version on a page: updates then touch no index
+        ('deliveries', 'WITH (fillfactor = 90)'),
+        ('attempts', '')
+    LOOP
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) %s', parent || '_' || suffix, parent, options);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+            parent, parent || '_' || suffix, first_id, end_id);
+    END LOOP;
 END $$;
 SELECT add_day((now() AT TIME ZONE 'UTC')::date);
 

@@ -11,3 +11,11 @@ UPDATE broadcasts SET status = 'sent', sockets = $2, sent_at = now() WHERE id = 
 
 -- name: expired
 UPDATE broadcasts SET status = 'expired' WHERE id = $1
+
+-- name: forget
+-- Those of the $2 oldest that are more than $1 days old, and that no task is about any more.
+DELETE FROM broadcasts WHERE id IN (
+    SELECT id FROM (SELECT id, created_at, status FROM broadcasts ORDER BY id LIMIT $2) AS oldest
+    WHERE created_at < now() - make_interval(days => $1) AND (status <> 'pending'
+        OR NOT EXISTS (SELECT FROM tasks t WHERE t.kind = 'broadcast' AND t.subject_ids[1] = oldest.id))
+)
