@@ -42,7 +42,7 @@ from tidings.queue import Queue
 from tidings.reporting import secrets_of
 from tidings.scheduler import due, expiry, gauges, retention, statistics
 from tidings.settings import Settings
-from tidings.supervise import tell_ready
+from tidings.supervise import tell_state
 from tidings.turns import Turns
 from tidings.urgency import Urgency
 from tidings.vault import Vault, vault_of
@@ -358,7 +358,7 @@ async def run(
         log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))
         await ready(app)
         if shared:
-            tell_ready()
+            _run(tell_state(lambda: dependencies(app)), stack)
         await stopped.wait()
         operations.draining = True
         log.info("stopping")
