@@ -39,6 +39,7 @@ from tidings.providers.apprise_account import guard_of as guard_of_chats
 from tidings.providers.report_reader import ReportReader
 from tidings.providers.webpush_account import guard_of, public_key_of
 from tidings.queue import Queue
+from tidings.queue.memory import MemoryQueue
 from tidings.reporting import secrets_of
 from tidings.scheduler import due, expiry, gauges, retention, statistics
 from tidings.settings import Settings
@@ -103,7 +104,9 @@ async def open_app(
         reserve = await open_reserve(target, stack)
         reader = await open_reader(settings, target, db, stack)
         new_key = await first_key(settings, db)
-        queue = await open_queue(settings, frozenset(HANDS) if Role.WORKER in roles else None, stack)
+        consume = frozenset(HANDS) if Role.WORKER in roles else None
+        # Nothing that a gateway does makes a task.
+        queue = await open_queue(settings, consume, stack) if roles - {Role.GATEWAY} else MemoryQueue()
         bus = await open_bus(settings, stack)
         turns = Turns()
         urgency = Urgency(bus, turns)
