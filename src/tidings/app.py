@@ -102,7 +102,7 @@ async def open_app(
         target = find_database(settings, stack)
         db = await open_database(settings, target, stack)
         reserve = await open_reserve(target, stack)
-        reader = await open_reader(settings, target, db, stack)
+        reader = await open_reader(settings, target, db, stack) if Role.API in roles else db
         new_key = await first_key(settings, db)
         consume = frozenset(HANDS) if Role.WORKER in roles else None
         # Nothing that a gateway does makes a task.
@@ -257,11 +257,18 @@ async def open_reserve(target: dict[str, Any], stack: AsyncExitStack) -> Pool:
 
 
 async def open_reader(settings: Settings, target: dict[str, Any], db: Pool, stack: AsyncExitStack) -> Pool:
-    """Where lists and reports are read: a replica, if the settings name one."""
+    """Where lists are read: a replica, if the settings name one. While it is away they are unavailable, and only they:
+    the primary is not to carry on a sudden what a replica was bought for."""
     if not settings.db_replica_host:
         return db
     replica = {**target, "host": settings.db_replica_host}
-    reader = await open_pool(size=settings.db_pool_size, application="tidings reader", **replica)
+    reader = await open_pool(
+        size=settings.db_pool_size,
+        application="tidings reader",
+        setting="DB_REPLICA_HOST",
+        may_be_away=True,
+        **replica,
+    )
     stack.push_async_callback(_close_pool, reader)
     return reader
 
