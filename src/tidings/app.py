@@ -39,10 +39,11 @@ from tidings.providers.apprise_account import guard_of as guard_of_chats
 from tidings.providers.report_reader import ReportReader
 from tidings.providers.webpush_account import guard_of, public_key_of
 from tidings.queue import Queue
+from tidings.queue.memory import MemoryQueue
 from tidings.reporting import secrets_of
 from tidings.scheduler import due, expiry, gauges, retention, statistics
 from tidings.settings import Settings
-from tidings.supervise import tell_ready
+from tidings.supervise import tell_state
 from tidings.turns import Turns
 from tidings.urgency import Urgency
 from tidings.vault import Vault, vault_of
@@ -101,9 +102,11 @@ async def open_app(
         target = find_database(settings, stack)
         db = await open_database(settings, target, stack)
         reserve = await open_reserve(target, stack)
-        reader = await open_reader(settings, target, db, stack)
+        reader = await open_reader(settings, target, db, stack) if Role.API in roles else db
         new_key = await first_key(settings, db)
-        queue = await open_queue(settings, frozenset(HANDS) if Role.WORKER in roles else None, stack)
+        consume = frozenset(HANDS) if Role.WORKER in roles else None
+        # Nothing that a gateway does makes a task.
+        queue = await open_queue(settings, consume, stack) if roles - {Role.GATEWAY} else MemoryQueue()
         bus = await open_bus(settings, stack)
         turns = Turns()
         urgency = Urgency(bus, turns)
@@ -255,11 +258,18 @@ async def open_reserve(target: dict[str, Any], stack: AsyncExitStack) -> Pool:
 
 
 async def open_reader(settings: Settings, target: dict[str, Any], db: Pool, stack: AsyncExitStack) -> Pool:
-    """Where lists and reports are read: a replica, if the settings name one."""
+    """Where lists are read: a replica, if the settings name one. While it is away they are unavailable, and only they:
+    the primary is not to carry on a sudden what a replica was bought for."""
     if not settings.db_replica_host:
         return db
     replica = {**target, "host": settings.db_replica_host}
-    reader = await open_pool(size=settings.db_pool_size, application="tidings reader", **replica)
+    reader = await open_pool(
+        size=settings.db_pool_size,
+        application="tidings reader",
+        setting="DB_REPLICA_HOST",
+        may_be_away=True,
+        **replica,
+    )
     stack.push_async_callback(_close_pool, reader)
     return reader
 
@@ -359,7 +369,7 @@ async def run(
         log.info("ready", api=app.api_url, gateway=app.gateway_url, roles=sorted(roles))
         await ready(app)
         if shared:
-            tell_ready()
+            _run(tell_state(lambda: dependencies(app)), stack)
         await stopped.wait()
         operations.draining = True
         log.info("stopping")

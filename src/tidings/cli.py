@@ -137,8 +137,13 @@ def version() -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database schema up to date. Twice is safe, and so is a running service."""
-    asyncio.run(_with_database(lambda _: asyncio.sleep(0)))
-    typer.echo("The schema is up to date.")
+    from tidings.migrate import head, version_of  # noqa: PLC0415
+
+    version = asyncio.run(_with_database(version_of))
+    if version == head():
+        typer.echo("The schema is up to date.")
+    else:
+        typer.echo(f"The schema is that of a newer release (step {version}; this one ends at {head()}): left as it is.")
 
 
 @cli.command()
@@ -296,6 +301,7 @@ async def _with_database(do: "Callable[[Pool], Awaitable[T]]") -> T:
     from tidings.app import find_database, open_database  # noqa: PLC0415
 
     chosen = settings.load()
+    logs.configure(chosen.log_level)  # to stderr: what a command prints may be read by a program
     async with AsyncExitStack() as stack:
         return await do(await open_database(chosen, find_database(chosen, stack), stack))
 

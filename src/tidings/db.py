@@ -4,6 +4,7 @@ Every statement lives in `sql/queries/<noun>.sql` as a block that begins with `-
 below the name say what it does. `load("users")` gives a noun its statements by name.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import structlog
 
 from tidings import tls
 from tidings.errors import SetupError
@@ -23,6 +25,8 @@ else:  # asyncpg's classes take no type arguments at run time
     Pool = asyncpg.Pool
     Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
     _Plain = asyncpg.Connection
+
+log = structlog.get_logger("tidings.db")
 
 # What a database that is away, restarting or too slow makes asyncpg raise.
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -69,41 +73,51 @@ async def open_pool(
     sslmode: str = "prefer",
     ca_file: str = "",
     by_keys: bool = False,
+    setting: str = "DB_HOST",
+    may_be_away: bool = False,
 ) -> Pool:
     """Open a pool, or raise `SetupError` that says what could not be reached. `sslmode`, `ca_file`: see `tls.py`.
 
     `by_keys`: it only carries statements that find few rows by keys, so one plan is right for all values (`BY_KEYS`).
+    `setting`: the one that names the host. `may_be_away`: connections are made when they are needed, and a server that
+    does not run is no error; one that refuses us still is.
     """
     context = tls.for_postgresql(sslmode, ca_file)
+    pool = asyncpg.create_pool(
+        host=host,
+        port=port,
+        database=database,
+        user=user,
+        password=password,
+        ssl=context,
+        min_size=0 if may_be_away else 2,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        max_inactive_connection_lifetime=0,
+        connection_class=_PlainConnection,
+        server_settings={
+            "application_name": application,
+            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            "idle_in_transaction_session_timeout": "60000",
+            "jit": "off",
+            "timezone": "UTC",
+            **(BY_KEYS if by_keys else {}),
+        },
+    )
     try:
-        return await asyncpg.create_pool(
-            host=host,
-            port=port,
-            database=database,
-            user=user,
-            password=password,
-            ssl=context,
-            min_size=2,
-            max_size=size,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=COMMAND_TIMEOUT_S,
-            max_inactive_connection_lifetime=0,
-            connection_class=_PlainConnection,
-            server_settings={
-                "application_name": application,
-                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                "idle_in_transaction_session_timeout": "60000",
-                "jit": "off",
-                "timezone": "UTC",
-                **(BY_KEYS if by_keys else {}),
-            },
-        )
+        await pool
+        async with pool.acquire():  # the first connection, if none is kept
+            return pool
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         if said := tls.impossible(error, f"PostgreSQL at {host}:{port}", "DB"):
-            raise SetupError(said) from error
+            raise SetupError(said.replace("DB_HOST", setting)) from error
+        if may_be_away and isinstance(error, (OSError, TimeoutError, asyncpg.CannotConnectNowError)):
+            log.warning("database_away", host=host, port=port, error=f"{type(error).__name__}: {error}")
+            return pool
         raise SetupError(
             f"PostgreSQL at {host}:{port} can't be used: {error or type(error).__name__}. "
-            "Check DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, and that the server runs."
+            f"Check {setting}, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, and that the server runs."
         ) from error
 
 
@@ -119,9 +133,18 @@ async def transaction(db: Pool | Connection) -> AsyncIterator[Connection]:
 
 
 async def database_state(db: Pool) -> str:
-    """ok, or what is wrong with it."""
+    """ok, or what is wrong with it; within three seconds, also when the server is frozen."""
+    asking = asyncio.create_task(_ask(db))
     try:
-        await db.fetchval("SELECT 1", timeout=CHECK_TIMEOUT_S)
+        done, _ = await asyncio.wait([asking], timeout=CHECK_TIMEOUT_S)
+        return asking.result() if done else TimeoutError.__name__
+    finally:
+        asking.cancel()  # not awaited: asyncpg then waits for the server without a bound
+
+
+async def _ask(db: Pool) -> str:
+    try:
+        await db.fetchval("SELECT 1")
     except AWAY as error:
         return type(error).__name__
     return "ok"

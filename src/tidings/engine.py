@@ -15,7 +15,7 @@ from tidings.tls import trusting
 async def open_queue(settings: Settings, consume: frozenset[Lane] | None, stack: AsyncExitStack) -> Queue:
     """RabbitMQ if the settings name one. `consume`: the lanes that this process takes from; None: it only publishes.
 
-    Raises `SetupError` when the broker refuses us or does not come up in time.
+    It may be away: tasks are stored all the same, and travel when it is back. Raises `SetupError` when it refuses us.
     """
     queue: Queue
     if settings.rabbitmq_host:

@@ -3,40 +3,71 @@
 Runs in a process of its own (`python -m tidings.migrate`), because Alembic and SQLAlchemy would otherwise stay
 in the memory of the service for good. An advisory lock makes it safe to run from many processes at once; run
 twice it does nothing.
+
+Steps only ever add, and what no release uses any more goes one release later. So a release works on the schema of the
+next one, and a database that a newer release has migrated is left as it is.
 """
 
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import resources
 from typing import Any
 
 import asyncpg
+import structlog
 
 from tidings import tls
 from tidings.db import Pool
 from tidings.errors import SetupError
+
+log = structlog.get_logger("tidings.migrate")
 
 LOCK_KEY = 7_146_001  # any number, but always this one
 TIMEOUT_S = 600.0
 _TARGET = "TIDINGS_MIGRATE_TARGET"
 
 
-def head() -> str:
-    """The newest step, from the names of the files: `0001`."""
+def steps() -> list[str]:
+    """All steps of this release, oldest first, from the names of the files: `0001`."""
     names = [entry.name for entry in resources.files("tidings.sql.migrations.versions").iterdir()]
-    return max(name[1:5] for name in names if name.startswith("v") and name.endswith(".py"))
+    return sorted(name[1:5] for name in names if name.startswith("v") and name.endswith(".py"))
+
+
+def head() -> str:
+    """The newest step."""
+    return steps()[-1]
+
+
+def is_newer(version: str | None) -> bool:
+    """Whether a newer release has migrated the database (None: nobody has).
+
+    Raises `SetupError` for what no release of Tidings writes.
+    """
+    if version is None or version in steps():
+        return False
+    if re.fullmatch("[0-9]{4}", version) and version > head():
+        return True
+    raise SetupError(
+        f"The database's schema says that it is at step {version!r}, which no release of Tidings has. "
+        "Check that DB_NAME is the database of Tidings."
+    )
 
 
 async def ensure(pool: Pool, **target: Any) -> None:
-    """Migrate if the database is behind. `target`: host, port, database, user, password, and if need be
-    sslmode and ca_file (see `db.open_pool`).
+    """Migrate if the database is behind; if it is ahead, say so and leave it. `target`: host, port, database, user,
+    password, and if need be sslmode and ca_file (see `db.open_pool`).
 
     Raises `SetupError` with Alembic's own last words when a step fails; the step is then rolled back whole.
     """
-    if await _version(pool) == head():
+    version = await version_of(pool)
+    if version == head():
+        return
+    if is_newer(version):
+        log.warning("schema_is_newer", step=version, newest_here=head())
         return
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")}
     environ[_TARGET] = json.dumps(target)
@@ -54,7 +85,8 @@ async def ensure(pool: Pool, **target: Any) -> None:
         raise SetupError(f"The database schema could not be brought up to date: {last[0]}")
 
 
-async def _version(pool: Pool) -> str | None:
+async def version_of(pool: Pool) -> str | None:
+    """The step that the database is at; None: at none."""
     if await pool.fetchval("SELECT to_regclass('alembic_version')") is None:
         return None
     version: str | None = await pool.fetchval("SELECT version_num FROM alembic_version")
@@ -73,6 +105,7 @@ def main() -> None:
     """Run all steps that are missing on the database that the environment names."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
     from sqlalchemy import URL, text  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
@@ -90,6 +123,8 @@ def main() -> None:
 
     def upgrade(connection: Any) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
+        if is_newer(MigrationContext.configure(connection).get_current_revision()):
+            return  # a newer release was here while we waited for the lock
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -104,7 +139,7 @@ def main() -> None:
 
     try:
         asyncio.run(run())
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, SetupError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 

@@ -89,8 +89,8 @@ class Settings(TlsSettings, VendorSettings):
     db_replica_host: str = Field(
         "",
         validation_alias=env("DB_REPLICA_HOST"),
-        description="Host of a read replica with the same port, name and user. Lists and reports are read there; they "
-        "may lag behind. Empty: everything is read from DB_HOST.",
+        description="Host of a read replica with the same port, name and user. The API reads lists there; they "
+        "may lag behind, and are unavailable while it is away. Empty: everything is read from DB_HOST.",
     )
     db_pool_size: int = Field(
         12,

@@ -34,10 +34,11 @@ START_TIMEOUT_S = 60.0
 
 
 class Part:
-    """One process of one role."""
+    """One process of one role, or a supervisor with several."""
 
-    def __init__(self, role: str, name: str, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, role: str, name: str, environment: dict[str, str], log: Path, processes: int = 1) -> None:
         self.role, self.name = role, name
+        self._command = [sys.executable, "-m", "tidings", role, *(["--processes", str(processes)] * (processes > 1))]
         self._environment = environment
         self._log = log
         self.operations_port = int(environment["TIDINGS_OPERATIONS_PORT"])
@@ -49,11 +50,15 @@ class Part:
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
+        await self.spawn()
+        await self.ready()
+
+    async def spawn(self) -> None:
+        """Start it, no more."""
         with self._log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tidings", self.role, env=self._environment, stdout=log, stderr=log
+                *self._command, env=self._environment, stdout=log, stderr=log
             )
-        await self.ready()
 
     async def ready(self) -> None:
         """Wait until `/readyz` says so."""
@@ -137,11 +142,16 @@ class Plant:
 
     async def add(self, role: str, **more: str) -> Part:
         """Start one more process of a role."""
+        part = self.make(role, 1, **more)
+        await part.start()
+        return part
+
+    def make(self, role: str, processes: int, **more: str) -> Part:
+        """One more process of a role, or a supervisor with several; not started."""
         name = f"{role}-{sum(part.role == role for part in self.parts.values()) + 1}"
         environment = {**self.environment(), "TIDINGS_OPERATIONS_PORT": str(free_port()), **more}
-        part = Part(role, name, environment, self.folder / f"{name}.log")
+        part = Part(role, name, environment, self.folder / f"{name}.log", processes)
         self.parts[name] = part
-        await part.start()
         return part
 
     async def connect(self) -> db.Pool:

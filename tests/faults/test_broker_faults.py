@@ -1,10 +1,12 @@
 """F5, F19 and the unreadable half of F20: what RabbitMQ may do and lose, and what may lie in its queues."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 
 import aiormq
+import httpx
 import pytest
 
 from tests.conftest import eventually
@@ -71,6 +73,49 @@ async def test_in_a_memory_alarm_the_api_accepts_as_before(made: Plant) -> None:
     finally:
         await made.rabbitmq.alarm(False)
     assert await balance.check(pool, since, caller, made.vendor, in_flight=set()) == 0
+
+
+async def test_every_role_starts_while_the_broker_is_away(made: Plant) -> None:
+    since = await balance.mark(await made.pool(), made.vendor)
+    roles = ("api", "gateway", "scheduler", "worker")
+    assert set(await asyncio.gather(*(part.stop() for role in roles for part in made.of(role)))) == {0}
+    await made.rabbitmq.kill()
+    await made.start("api", "gateway")  # ready, as they are when the broker goes away later
+    workers = [made.make("worker", 1), made.make("scheduler", 1)]
+    for part in workers:
+        await part.spawn()
+    caller = Caller(made.api_url, 200, name="brokerless")
+    await caller.prepare()
+    await caller.insist(8)
+    assert caller.answers == {202: 200}
+    async with made.client() as client:
+        health = await client.get("/api/healthcheck")
+        assert (health.status_code, health.json()["status"]) == (200, "degraded")
+        assert health.json()["dependencies"] == {"database": "ok", "queue": "away", "bus": "ok"}
+
+        async def waiting() -> bool | None:
+            found = []
+            for part in workers:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = await client.get(f"http://127.0.0.1:{part.operations_port}/readyz")
+                    found.append((answer.status_code, answer.json()["dependencies"]["queue"]))
+            return found == [(503, "away")] * 2 or None
+
+        await eventually(waiting, 60)
+    await made.rabbitmq.start()
+    await asyncio.gather(*(part.ready() for part in workers))
+    assert await balance.check(await made.pool(), since, caller, made.vendor, in_flight=set()) == 0
+
+
+async def test_a_wrong_password_stops_the_start_with_a_sentence(made: Plant) -> None:
+    for role in ("api", "worker"):
+        part = made.make(role, 1, RABBITMQ_PASSWORD="wrong", PORT="0")
+        await part.spawn()
+        assert part.process is not None
+        assert await part.process.wait() == 2
+        assert "refuses the user" in part.log.splitlines()[-1]
+    gateway = await made.add("gateway", RABBITMQ_PASSWORD="wrong", GATEWAY_PORT="0")  # it asks RabbitMQ for nothing
+    assert await gateway.stop() == 0
 
 
 async def test_messages_that_come_up_to_three_times_in_any_order_have_one_effect(made: Plant) -> None:

@@ -300,3 +300,15 @@ async def test_a_consuming_connection_that_is_half_open_is_noticed_and_made_agai
         assert [ticket.task_id for ticket in await take_all(queue, Lane.WEBHOOK, 1)] == [1]
         assert queue.counts.reconnects == 1
         await queue.close()
+
+
+async def test_a_broker_that_comes_up_after_the_start_is_found(rabbitmq_server: RabbitServer, opening: Opening) -> None:
+    await rabbitmq_server.stop()
+    queue = await opening(config_of(rabbitmq_server.address))
+    await queue.publish([Ticket(7, Lane.NORMAL)])
+    assert not queue.healthy
+    await rabbitmq_server.start()
+    async with asyncio.timeout(60):
+        (ticket,) = await queue.take(Lane.NORMAL, 10)
+    assert ticket.task_id == 7
+    await holds(lambda: queue.healthy)

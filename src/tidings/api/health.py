@@ -30,10 +30,12 @@ UNWELL = {503: ResponseSpec(Health, generate_examples=False, description="The da
 
 @get("/api/healthcheck", opt=OPEN, tags=["Health"], summary="Whether the service is well", responses=UNWELL)
 async def healthcheck(request: Call) -> Response[Health]:
-    """200 if notifications can be accepted, 503 if not. Without queue or bus they are accepted and delivered later."""
+    """200 if notifications can be accepted, 503 if not. Without queue or bus they are accepted and delivered later;
+    without the replica lists can't be read."""
     api = services(request)
     found = {
         "database": await database_state(api.db),
+        **({"replica": await database_state(api.reader)} if api.reader is not api.db else {}),
         "queue": "ok" if api.queue.healthy else "away",
         "bus": "ok" if api.bus.healthy else "away",
     }

@@ -1,6 +1,7 @@
 """Answers that say what was wrong: RFC 9457 `application/problem+json`, with a stable code and a request id."""
 
 import re
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,6 +122,8 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Problem: on_problem,
     HTTPException: on_http_exception,
     ConnectionError: on_database_away,
+    socket.gaierror: on_database_away,  # its name is gone with it, as in Compose
+    FileNotFoundError: on_database_away,  # DB_HOST is a folder, and the socket is gone with the server
     TimeoutError: on_database_away,
     asyncpg.InterfaceError: on_database_away,
     asyncpg.InternalClientError: on_database_away,  # the connection was cut in the middle of an exchange

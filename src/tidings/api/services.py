@@ -24,8 +24,8 @@ ReportSecrets = Callable[[str, int], Awaitable[Secrets | None]]  # vendor, accou
 
 
 class Services(Discreet, frozen=True):
-    """`keys` tells who calls; `intake` stores notifications; `limits` counts calls. `reader` is for lists
-    and reports: a replica, if there is one, which may lag behind.
+    """`keys` tells who calls; `intake` stores notifications; `limits` counts calls. `reader` is for lists:
+    a replica, if there is one, which may lag behind.
 
     `subscriptions`: where browsers' subscriptions may lead with the operator's account; None, like `vapid_public_key`,
     without one. A project's own: `client.web_push_of`.

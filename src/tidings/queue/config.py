@@ -22,10 +22,9 @@ class RabbitConfig(Discreet, frozen=True):
     prefix: the first part of every queue's name. prefetch: messages for each lane. tries: how often a message
     is handed out before it is a suspect, and how often a suspect is before it is dead. window: messages that
     may wait for their confirm. buffer: tickets of each lane that may wait to be published.
-    start_timeout_s: how long `open_rabbitmq` waits for a broker that is not there yet. answer_timeout_s: for
-    every single answer of the broker. heartbeat_s: of AMQP itself. probe_s: how often a heartbeat message
-    travels through the broker; after three without an answer the connection is given up. tls: what the broker's
-    certificate is checked by; None: nothing is encrypted.
+    answer_timeout_s: for every single answer of the broker. heartbeat_s: of AMQP itself. probe_s: how often a
+    heartbeat message travels through the broker; after three without an answer the connection is given up. tls: what
+    the broker's certificate is checked by; None: nothing is encrypted.
     """
 
     host: str
@@ -38,7 +37,6 @@ class RabbitConfig(Discreet, frozen=True):
     tries: int = 3
     window: int = 500
     buffer: int = 20_000
-    start_timeout_s: float = 30.0
     connect_timeout_s: float = 5.0
     answer_timeout_s: float = 10.0
     heartbeat_s: int = 10

@@ -37,7 +37,6 @@ class RabbitQueue:
         self._consumer = Consumer(config, self._counts, consume, self._publisher) if consume else None
         self._runs: list[asyncio.Task[None]] = []
         self._starting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._last_error = ""
 
     @property
     def healthy(self) -> bool:
@@ -91,23 +90,16 @@ class RabbitQueue:
             raise QueueUnavailable(f"RabbitMQ did not tell: {error}") from error
 
     async def start(self) -> None:
-        """Connect, declare, consume. Raises `SetupError` when the broker refuses, or is not there in time."""
+        """Begin to connect, declare and consume; returns when all of it is done, or when the first try has failed for
+        a broker that is away: it goes on trying. Raises `SetupError` when the broker refuses."""
         publisher, consumer = self._publisher, self._consumer
         self._run(keep_connected(self._config, "publish", publisher.serve, self._lost))
         if consumer is not None:
             self._run(keep_connected(self._config, "consume", consumer.serve, self._lost))
-        try:
-            async with asyncio.timeout(self._config.start_timeout_s):
-                while not (publisher.link is not None and self.consuming):
-                    await asyncio.wait([self._starting], timeout=LOOK_S)
-                    if self._starting.done():
-                        self._starting.result()
-        except TimeoutError as error:
-            where = f"{self._config.host}:{self._config.port}"
-            raise SetupError(
-                f"RabbitMQ at {where} can't be used ({self._last_error or 'no answer'}). "
-                "Start it, or correct its address in the settings."
-            ) from error
+        while not (self._starting.done() or (publisher.link is not None and self.consuming)):
+            await asyncio.wait([self._starting], timeout=LOOK_S)
+        if self._starting.done():
+            self._starting.result()
         self._starting.cancel()
 
     async def close(self) -> None:
@@ -134,11 +126,12 @@ class RabbitQueue:
 
     def _lost(self, error: Exception) -> None:
         self._counts.add("reconnects")
-        self._last_error = str(error)
-        if isinstance(error, SetupError) and not self._starting.done():
-            self._starting.set_exception(error)
-            return
-        log.warning("queue_reconnects", error=str(error))
+        if not self._starting.done():
+            if isinstance(error, SetupError):
+                self._starting.set_exception(error)
+                return
+            self._starting.set_result(None)
+        log.warning("queue_reconnects", host=self._config.host, port=self._config.port, error=str(error))
 
 
 async def _depths(link: Link, names: Mapping[str, str], timeout_s: float) -> dict[str, int]:
@@ -154,11 +147,12 @@ async def _depths(link: Link, names: Mapping[str, str], timeout_s: float) -> dic
 
 
 async def open_rabbitmq(config: RabbitConfig, *, consume: frozenset[Lane] | None) -> RabbitQueue:
-    """A queue whose topology is declared. `consume`: the lanes whose tickets this process takes; None: none.
+    """A queue that connects, declares its topology, and connects again by itself, for ever. `consume`: the lanes whose
+    tickets this process takes; None: none.
 
-    Waits for a broker that is not there yet, up to `config.start_timeout_s`. Raises `SetupError` with what to
-    do: at once for wrong credentials, a certificate that can't be trusted and queues of another kind; in the end
-    when nobody is there or the vhost does not exist. Afterwards it connects again by itself, for ever.
+    A broker that is away is no reason not to start: until it is there the queue is not `healthy`. Raises `SetupError`
+    with what to do for wrong credentials, a certificate that can't be trusted and queues of another kind, if the broker
+    says so at once; later they are logged at each try.
     """
     queue = RabbitQueue(config, consume)
     try:
