@@ -33,7 +33,7 @@ from tidings.http import open_client
 from tidings.lanes import composing_of, open_lanes
 from tidings.listening import listen, serve_http, url_of
 from tidings.operations import Operations
-from tidings.operators import keep, read_accounts
+from tidings.operators import Accounts, keep, read_accounts
 from tidings.projects import KeyRing
 from tidings.providers.apprise_account import guard_of as guard_of_chats
 from tidings.providers.report_reader import ReportReader
@@ -151,13 +151,7 @@ async def open_app(
             worker.start()
             stack.push_async_callback(worker.stop, GRACE_S)
         if Role.SCHEDULER in roles:
-            _run(due.run(db, queue, settings.rescue_s), stack)
-            _run(due.forget_keys(db), stack)
-            _run(retention.run(db, settings.retention_days), stack)
-            _run(retention.forget_rows(db, settings.retention_days), stack)
-            _run(gauges.run(db, queue), stack)
-            _run(statistics.run(db), stack)
-            _run(expiry.run(db, accounts.ends), stack)
+            start_scheduler(settings, db, queue, accounts, stack)
         gateway = await _open_gateway(settings, services, stack, shared) if Role.GATEWAY in roles else None
         if api_socket is not None:
             _run(backlog.watch(db), stack)
@@ -179,6 +173,17 @@ async def open_app(
             emulator_url=vendors.plain_url if vendors else "",
             new_key=new_key,
         )
+
+
+def start_scheduler(settings: Settings, db: Pool, queue: Queue, accounts: Accounts, stack: AsyncExitStack) -> None:
+    """Everything that a scheduler does again and again, each until the stack closes."""
+    _run(due.run(db, queue, settings.rescue_s), stack)
+    _run(due.forget_keys(db), stack)
+    _run(retention.run(db, settings.retention_days), stack)
+    _run(retention.forget_rows(db, settings.retention_days), stack)
+    _run(gauges.run(db, queue), stack)
+    _run(statistics.run(db), stack)
+    _run(expiry.run(db, accounts.ends), stack)
 
 
 def calm_collector() -> None:
