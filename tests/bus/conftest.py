@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.bus.ear import PATIENCE_S
 from tests.servers import Address
 from tidings.bus import Bus
 from tidings.bus.memory import MemoryBus
@@ -18,7 +19,7 @@ async def bus(request: pytest.FixtureRequest, redis_address: Address) -> AsyncIt
     if request.param == "memory":
         made = MemoryBus()
     else:
-        bounds = RedisBounds(prefix=f"conformance-{secrets.token_hex(4)}")
+        bounds = RedisBounds(prefix=f"conformance-{secrets.token_hex(4)}", allow_s=PATIENCE_S)
         made = await open_redis_bus(redis_address.redis_url, bounds)
         assert made.healthy
     yield made

@@ -2,10 +2,11 @@
 
 import asyncio
 
+import msgspec
 import pytest
 import uvloop
 
-from tests.bus.ear import Ear, until
+from tests.bus.ear import PATIENCE_S, Ear, until
 from tests.bus.gateways import Client, admin, bounds, gateways
 from tests.servers import Address
 from tidings.bus import BusUnavailable, Rate
@@ -128,7 +129,7 @@ async def test_what_is_announced_is_heard_in_every_process(redis_address: Addres
 
 
 async def test_a_limit_is_one_for_all_processes(redis_address: Address) -> None:
-    async with gateways(redis_address, 2) as (one, two):
+    async with gateways(redis_address, 2, msgspec.structs.replace(bounds(), allow_s=PATIENCE_S)) as (one, two):
         rate = Rate(per_s=0.001, burst=50)
         verdicts = await asyncio.gather(*(bus.allow("project:1", rate) for bus in (one, two) for _ in range(60)))
         assert sum(v.allowed for v in verdicts if v.known) == 50
