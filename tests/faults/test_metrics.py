@@ -87,6 +87,7 @@ async def test_a_scheduler_tells_what_waits_and_what_is_lost(made: Plant, projec
     await becomes(scheduler, 0, "tidings_tasks_overdue")
 
 
+@pytest.mark.faults
 async def test_a_scheduler_tells_how_deep_the_queue_is_unless_it_is_away(made: Plant) -> None:
     address = made.rabbitmq.address
     config = RabbitConfig(address.host, address.port, address.user, address.password)

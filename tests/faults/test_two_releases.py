@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from tests import next_release
 from tests.api.serving import tidings
@@ -18,6 +19,7 @@ COUNT = 1500
 STEP = "SELECT version_num FROM alembic_version"
 
 
+@pytest.mark.faults
 async def test_the_newer_one_migrates_while_both_work(servers: Servers) -> None:
     async with plant(servers, "api", "scheduler", "worker", "gateway") as made:
         old_api, old_port, new_port = made.of("api")[0], made.api_port, free_port()
