@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,13 +64,27 @@ def clean_environment() -> Iterator[None]:
     os.environ.update(kept)
 
 
-@pytest.fixture(scope="session")
-def data_dir() -> Iterator[Path]:
-    """A data directory that the account of the private PostgreSQL may enter, also when the tests run as root."""
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that the account of the private PostgreSQL may enter, also when the tests run as root. It is removed."""
     path = Path(tempfile.mkdtemp(prefix="tidings-test-"))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An `open_folder` of the test's own."""
+    with open_folder() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """The data directory of the service that most tests share."""
+    with open_folder() as path:
+        yield path
 
 
 def environ(data_dir: Path, **more: str) -> dict[str, str]:

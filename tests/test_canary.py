@@ -9,10 +9,8 @@ import asyncio
 import base64
 import contextlib
 import logging
-import shutil
-import tempfile
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiormq
@@ -42,15 +40,6 @@ from tidings.providers.webpush_vapid import new_private_key
 from tidings.queue import Lane
 from tidings.queue.config import RabbitConfig
 from tidings.queue.topology import lane_queue
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's account may enter."""
-    path = Path(tempfile.mkdtemp(prefix="tidings-canary-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

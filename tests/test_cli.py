@@ -1,9 +1,6 @@
 """The command line, as a process."""
 
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,15 +17,6 @@ from tidings.providers.webpush_vapid import new_private_key
 from tidings.settings import env_names, load
 
 GIVEN_KEY = "given-key-0123456789-0123456789-0123456789"
-
-
-@pytest.fixture
-def fresh_dir() -> Iterator[Path]:
-    """A data directory that nobody has used; the private PostgreSQL's account must be able to enter it."""
-    path = Path(tempfile.mkdtemp(prefix="tidings-test-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
@@ -235,15 +223,15 @@ async def test_credentials_are_sealed_anew_when_the_secret_changes(
     assert (only_new.code, "store their credentials again" in only_new.err) == (1, True)
 
 
-async def test_the_first_key_is_printed_once(fresh_dir: Path) -> None:
-    async with served(fresh_dir) as service:
+async def test_the_first_key_is_printed_once(folder: Path) -> None:
+    async with served(folder) as service:
         found = re.search(r"tk_[A-Za-z0-9_-]{43}", service.printed)
         assert found, service.printed
         headers = {"X-API-Key": found[0]}
         async with httpx.AsyncClient(base_url=service.url, headers=headers, trust_env=False) as client:
             user = await client.post("/api/users", json={"name": "Stays"})
             assert user.status_code == 201
-    async with served(fresh_dir, TIDINGS_API_KEY=GIVEN_KEY) as service:
+    async with served(folder, TIDINGS_API_KEY=GIVEN_KEY) as service:
         assert "tk_" not in service.printed
         assert GIVEN_KEY not in service.printed
         async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:

@@ -1,13 +1,9 @@
 """A service that is told to stop: it is alive and not ready until the last call that is under way has ended."""
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.conftest import environ, eventually
 from tests.faults.service import free_port
@@ -17,18 +13,9 @@ from tidings.app import ALL, App, run
 KEY = "draining-test-key-0123456789-0123456789"
 
 
-@pytest.fixture
-def own_dir() -> Iterator[Path]:
-    """A data directory of the test's own: its service stops in the end, and its database with it."""
-    path = Path(tempfile.mkdtemp(prefix="tidings-draining-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-async def test_the_operations_port_answers_until_the_end(own_dir: Path) -> None:
+async def test_the_operations_port_answers_until_the_end(folder: Path) -> None:
     operations = f"http://127.0.0.1:{(port := free_port())}"
-    chosen = settings.load(environ(own_dir, TIDINGS_OPERATIONS_PORT=str(port), TIDINGS_API_KEY=KEY))
+    chosen = settings.load(environ(folder, TIDINGS_OPERATIONS_PORT=str(port), TIDINGS_API_KEY=KEY))
     apps: list[App] = []
     stopped = asyncio.Event()
 

@@ -4,14 +4,10 @@ Two parts of the service on one database: first only the API, so that what it le
 gateway, worker and scheduler, which find it.
 """
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import msgspec
-import pytest
 from websockets.asyncio.client import connect
 
 from tests.conftest import Project, environ, eventually
@@ -19,16 +15,8 @@ from tidings import ledger, projects, settings
 from tidings.app import App, Role, open_app
 
 
-@pytest.fixture
-def own_data_dir() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="tidings-walk-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-async def test_the_walk_of_one_notification(own_data_dir: Path) -> None:
-    chosen = settings.load(environ(own_data_dir))
+async def test_the_walk_of_one_notification(folder: Path) -> None:
+    chosen = settings.load(environ(folder))
     async with open_app(chosen, frozenset({Role.API})) as api:
         assert api.new_key is not None
         headers = {"X-API-Key": api.new_key}

@@ -3,7 +3,6 @@
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import msgspec
 import pytest
 
 from tests.api.serving import Ended, run, served
+from tests.conftest import open_folder
 
 KEY = "schemathesis-key-0123456789-0123456789"
 HERE = Path(__file__).parent
@@ -23,10 +23,8 @@ FUZZED = 600  # at least so many calls: fewer would mean that it looked away
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A data directory of its own."""
-    path = Path(tempfile.mkdtemp(prefix="tidings-test-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with open_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

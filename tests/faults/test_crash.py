@@ -2,9 +2,6 @@
 
 import asyncio
 import random
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +15,6 @@ from tidings.emulators.faults import Plan
 
 A_ROUND = 100  # notifications for each kill
 FINAL = ("sent", "delivered")
-
-
-@pytest.fixture
-def own_data_dir() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="tidings-crash-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 async def unrecorded(data_dir: Path) -> set[int]:
@@ -51,12 +40,12 @@ async def unrecorded(data_dir: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("rounds", [20])
-async def test_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data_dir: Path, rounds: int) -> None:
+async def test_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(folder: Path, rounds: int) -> None:
     count = rounds * A_ROUND
     chance = random.Random(2026)
     vendor = await emulators.start()
     vendor.faults.set({"fcm": Plan(latency_ms=30, jitter_ms=60)})
-    service = Service(own_data_dir, vendor, TIDINGS_LEASE_S="6", TIDINGS_RESCUE_S="1")
+    service = Service(folder, vendor, TIDINGS_LEASE_S="6", TIDINGS_RESCUE_S="1")
     caller = Caller(service.url, count)
     in_flight, position = 0, 0
     try:
@@ -68,11 +57,11 @@ async def test_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(own_data
             await service.kill()
             await sending
             lately, position = seen(vendor, position)
-            in_flight += len(await unrecorded(own_data_dir) & set(lately))
+            in_flight += len(await unrecorded(folder) & set(lately))
             await service.start()
         while caller.waiting:
             await caller.run(len(caller.waiting))
-        await all_final(own_data_dir, count)
+        await all_final(folder, count)
         everything, _ = seen(vendor)
         repeats = sum(n - 1 for n in everything.values())
         assert set(everything) == set(caller.ids.values()), "every accepted notification was seen, and no other"

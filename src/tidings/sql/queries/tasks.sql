@@ -28,7 +28,8 @@ WHERE t.id = v.id AND t.fence = v.fence AND t.id = ANY($1::bigint[])
 -- A part is recorded, and the rest is for the next worker, at once. The fence stays: the next claim knows by it that there
 -- was one before, and nothing that this one may still want to record counts then.
 UPDATE tasks t SET lease_until = NULL, publish_at = now()
-FROM unnest($1::bigint[], $2::integer[]) AS v(id, fence) WHERE t.id = v.id AND t.fence = v.fence
+FROM unnest($1::bigint[], $2::integer[]) AS v(id, fence)
+WHERE t.id = v.id AND t.fence = v.fence AND t.id = ANY($1::bigint[])
 
 -- name: create
 INSERT INTO tasks (project_id, kind, lane, subject_ids, due_at, publish_at)
